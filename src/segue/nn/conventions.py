@@ -1,0 +1,95 @@
+"""The two published dialects of Faster and Mask R-CNN: the same network, with different constants.
+
+Public weights only give their published results under the constants that they were trained with. Sources:
+torchvision ``models/detection`` (faster_rcnn.py, rpn.py, roi_heads.py, _utils.py, anchor_utils.py) and detectron2
+``config/defaults.py``, ``configs/Base-RCNN-FPN.yaml``, ``modeling`` (rpn.py, box_regression.py, poolers.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """Everything in which the dialects differ.
+
+    Attributes:
+        roi_aligned: RoIAlign subtracts half a pixel (``aligned=True``, "version 2").
+        roi_sampling: samples per bin and axis; 0 takes ``ceil(size of the bin)``, adaptively.
+        level_eps_inside: the guard of the level assignment stands inside the logarithm (1e-8) or outside (1e-6).
+        round_anchors: anchor corners around the origin are rounded to integers.
+        stride_in_1x1: the bottleneck block strides in its first 1x1 convolution (MSRA), not in its 3x3.
+        frozen_norm_eps: epsilon of frozen batch norms.
+        rpn_beta: where smooth L1 turns from square to linear in the RPN; 0 is plain L1.
+        rpn_per_sampled: RPN losses are divided by the samples actually drawn, not by images * batch size.
+        box_beta: as ``rpn_beta``, for the box head.
+        post_nms_per_batch: in training, the proposals kept after NMS (detectron2 1x: 1000, torchvision: 2000).
+        background_first: class 0 is the background in the box classifier and other heads have a row for it; else the
+            background is the last class and other heads have no row for it.
+        binary_mask_targets: mask targets are cut at one half, from an aligned crop; else soft, from an unaligned one.
+        paste_at_centres: masks are pasted by sampling at pixel centres; else by the integer-box rule of Detectron.
+        semantic_bgr: the images are BGR in 0..255 rather than RGB in 0..1.
+    """
+
+    name: Literal["torchvision", "detectron2"]
+    roi_aligned: bool
+    roi_sampling: int
+    level_eps_inside: bool
+    round_anchors: bool
+    stride_in_1x1: bool
+    frozen_norm_eps: float
+    rpn_beta: float
+    rpn_per_sampled: bool
+    box_beta: float
+    post_nms_train: int
+    background_first: bool
+    binary_mask_targets: bool
+    paste_at_centres: bool
+    bgr: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+TORCHVISION = Conventions(
+    name="torchvision",
+    roi_aligned=False,
+    roi_sampling=2,
+    level_eps_inside=False,
+    round_anchors=True,
+    stride_in_1x1=False,
+    frozen_norm_eps=0.0,
+    rpn_beta=1 / 9,
+    rpn_per_sampled=True,
+    box_beta=1 / 9,
+    post_nms_train=2000,
+    background_first=True,
+    binary_mask_targets=False,
+    paste_at_centres=False,
+    bgr=False,
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+)
+
+DETECTRON2 = Conventions(
+    name="detectron2",
+    roi_aligned=True,
+    roi_sampling=0,
+    level_eps_inside=True,
+    round_anchors=False,
+    stride_in_1x1=True,
+    frozen_norm_eps=1e-5,
+    rpn_beta=0.0,
+    rpn_per_sampled=False,
+    box_beta=0.0,
+    post_nms_train=1000,
+    background_first=False,
+    binary_mask_targets=True,
+    paste_at_centres=True,
+    bgr=True,
+    mean=(103.53, 116.28, 123.675),
+    std=(1.0, 1.0, 1.0),
+)
+
+CONVENTIONS = {"torchvision": TORCHVISION, "detectron2": DETECTRON2}

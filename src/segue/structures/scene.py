@@ -1,0 +1,61 @@
+"""One picture's content: the type that loaders make, models make, metrics compare and drawing draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from segue.errors import DataError
+from segue.structures.categories import Categories
+from segue.structures.masks import Masks
+from segue.structures.regions import Regions
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture holds, as annotated or as predicted.
+
+    Attributes:
+        size: (height, width) of the picture in pixels, after its EXIF rotation.
+        categories: what the labels mean.
+        regions: the objects.
+        semantic: (H, W) int64 category indices, or None.
+        panoptic: (H, W) int64 segment ids, or None.
+        label: the one word for the whole picture, or None.
+        file: where the picture came from, or None.
+    """
+
+    size: tuple[int, int]
+    categories: Categories
+    regions: Regions
+    semantic: Tensor | None = None
+    panoptic: Tensor | None = None
+    label: str | None = None
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise DataError(f"a scene of size {self.size} has no pixel", where=self.file)
+        for name in ("semantic", "panoptic"):
+            plane = getattr(self, name)
+            if plane is not None and tuple(plane.shape) != self.size:
+                raise DataError(f"{name} map is {tuple(plane.shape)}, the picture {self.size}", where=self.file)
+        masks = self.regions.masks
+        if isinstance(masks, Masks) and len(masks) and masks.size != self.size:
+            raise DataError(f"masks are on a {masks.size} canvas, the picture is {self.size}", where=self.file)
+        labels = self.regions.labels
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.categories):
+            raise DataError(f"a label is outside the {len(self.categories)} categories", where=self.file)
+
+    def __repr__(self) -> str:
+        h, w = self.size
+        lines = [f"Scene {w}x{h}, {len(self.regions)} regions{f' of {self.file}' if self.file else ''}"]
+        scores = self.regions.scores
+        for i in range(min(10, len(self.regions))):
+            score = "" if scores is None else f" {float(scores[i]):.2f}"
+            x0, y0, x1, y1 = (round(v, 1) for v in self.regions.boxes[i].tolist())
+            lines.append(f"  {self.categories[int(self.regions.labels[i])].name}{score}  box {x0} {y0} {x1} {y1}")
+        if len(self.regions) > 10:
+            lines.append(f"  ... and {len(self.regions) - 10} more")
+        return "\n".join(lines)

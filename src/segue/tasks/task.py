@@ -1,0 +1,88 @@
+"""What a task is: the bundle that a task's file fills, and the shapes that its head sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+from torch import Tensor, nn
+
+from segue.data.geometry import Geometry
+from segue.nn.conventions import Conventions
+from segue.structures import Categories, Field, Regions, Scene
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The regions of a batch that a head is trained on: B images with S slots each, R = B * S in one row.
+
+    Attributes:
+        boxes: (R, 4) xyxy in pixels of the network's input.
+        labels: (R,) int64 true class; meaningless where not ``positive``.
+        matched: (R,) int64 index into the packed truth of the whole batch; meaningless where not ``positive``.
+        positive: (R,) bool, the slot holds a box that covers an object.
+        valid: (R,) bool, the slot holds a box at all.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    matched: Tensor
+    positive: Tensor
+    valid: Tensor
+
+
+class RegionHead(Protocol):
+    """The network of one task: sees RoI features, nothing else of the picture. Subclass `nn.Module`, too."""
+
+    pooled: int
+    """Side of the RoIAlign output that the head wants."""
+
+    def __call__(self, rois: Tensor) -> Any:
+        """(R, C, pooled, pooled) -> raw output, a tensor (R, ...) or a tuple of such."""
+
+    def losses(self, raw: Any, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
+        """Scalars to add up. ``truth`` are the annotated regions of the whole batch, packed."""
+
+    def decode(self, raw: Any, regions: Regions, size: tuple[int, int]) -> Field:
+        """The field for the detections of one picture, with boxes in pixels of a picture of ``size`` (h, w)."""
+
+
+class Metric(Protocol):
+    """A score that takes one picture at a time."""
+
+    def update(self, predicted: Scene, truth: Scene) -> None:
+        """Count one picture."""
+
+    def compute(self) -> dict[str, float]:
+        """The numbers so far, by ``group/name``."""
+
+
+@dataclass(frozen=True)
+class RegionTask:
+    """Everything particular to one per-region output. The rest of the house loops over tasks and names none.
+
+    Attributes:
+        name: the field of `Regions` that it fills; the name in recipes and on the command line.
+        settings: dataclass of the head's recipe values, each with a default.
+        head: ``(channels, categories, conventions, settings) -> head``.
+        parse: annotation records of one picture (COCO's keys, or those of scenes.json) and its size ->
+            the field, or None where the records do not carry it. The records have been checked for what all tasks
+            share; it raises `DataError` for faults of its own.
+        transform: what a flip, turn, rescale or crop does to the field; None leaves it as it is.
+        metrics: factories ``Categories -> Metric``.
+        draw: paints the field over an RGB picture of the scene's size and returns it; None draws nothing.
+        to_json: one dict per region, merged into the region's entry of scenes.json; None saves nothing.
+        selects: True for the one task whose head turns proposals into the detections that all others read.
+    """
+
+    name: str
+    settings: type[Any]
+    head: Callable[[int, Categories, Conventions, Any], nn.Module]
+    parse: Callable[[Sequence[Mapping[str, Any]], tuple[int, int]], Field | None]
+    transform: Callable[[Field, Geometry], Field] | None = None
+    metrics: tuple[Callable[[Categories], Metric], ...] = ()
+    draw: Callable[[Image.Image, Scene], Image.Image] | None = None
+    to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
+    selects: bool = False
