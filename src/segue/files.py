@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from segue.errors import UsageError
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that a crash at any moment leaves its old content or the new one whole.
+
+    Folders are made as needed. Raises `UsageError` where the place cannot be written.
+    """
+    with atomic_file(path) as file:
+        try:
+            file.write(content)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill in the ``with`` block. It becomes ``path`` when the block ends, and vanishes when that raises.
+
+    It lies beside ``path`` meanwhile; its bytes reach the disk (``fsync``) before the rename that shows them.
+    Raises `UsageError` where the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            _publish(file, Path(temporary), path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> UsageError:
+    """The error to raise where ``path`` cannot be written."""
+    return UsageError(f"cannot write: {error.strerror or error}", where=path, cure="choose another place or make room")
+
+
+def _publish(file: BinaryIO, temporary: Path, path: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        temporary.chmod(0o666 & ~mask)  # mkstemp's files are private
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself last: it is an entry of the folder. Only POSIX can sync a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
