@@ -6,8 +6,8 @@ as a warm-up before real pictures. Numbers measured on them say nothing about re
 
 from __future__ import annotations
 
+import io
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segue.errors import UsageError
+from segue.files import atomic_write, cannot_write
 from segue.structures import Categories, Masks, Regions, Scene
 
 NUCLEUS = Categories.from_names(["nucleus"])
@@ -85,9 +86,9 @@ def write_cells(
     scenes = []
     for i, name in enumerate(names):
         image, regions = make_cells((seed, i), size, count)
-        part = folder / f".{name}.part"
-        Image.fromarray(image[0].numpy()).save(part, format="PNG")
-        part.replace(folder / name)
+        buffer = io.BytesIO()
+        Image.fromarray(image[0].numpy()).save(buffer, "PNG")
+        atomic_write(folder / name, buffer.getvalue())
         scenes.append(Scene(size, NUCLEUS, regions, file=name))
     write_coco(scenes, folder / "cells.json")
     return folder / "cells.json"
@@ -95,10 +96,11 @@ def write_cells(
 
 def _claim(folder: Path, names: set[str]) -> None:
     """Make the folder; refuse one that holds anything but an earlier set of the same names."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError("is a file", where=folder, cure="name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {path.name for path in folder.iterdir() if not re.fullmatch(r"\.cells_\d+\.png\.part", path.name)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     foreign = sorted(found if "cells.json" not in found else found - names)
     if foreign:
         raise UsageError(f"the folder holds other files ({foreign[0]})", where=folder, cure="name an empty folder")

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from segue.data.images import MAX_PIXELS
 from segue.errors import ImageError, UsageError
+from segue.files import atomic_file
 
 
 def frames(path: str | os.PathLike[str]) -> Iterator[tuple[int, Tensor]]:
@@ -58,18 +59,12 @@ def write_video(path: str | os.PathLike[str], images: Iterable[Tensor], rate: fl
     store colour at half the resolution.
 
     Raises:
-        UsageError: PyAV is not installed, no picture came, or the sizes differ.
+        UsageError: PyAV is not installed, no picture came, the sizes differ, or the place cannot be written.
     """
     av = _av()
-    path = Path(path)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    try:
-        with av.open(str(part), "w") as container:
-            _encode(container, codec, images, Fraction(rate).limit_denominator(1001), path)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_file(Path(path)) as file, av.open(file, "w", format="mp4") as container:
+        _encode(container, codec, images, Fraction(rate).limit_denominator(1001), Path(path))
 
 
 def _encode(container: Any, codec: str, images: Iterable[Tensor], rate: Fraction, path: Path) -> None:

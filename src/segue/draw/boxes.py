@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from segue.draw.colors import ink_on
-from segue.draw.text import Font, fit, font, line_height
+from segue.draw.text import fit, font, line_height
 from segue.errors import UsageError
 from segue.structures.categories import Color
 
