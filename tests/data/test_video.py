@@ -1,4 +1,5 @@
 import builtins
+import struct
 from fractions import Fraction
 
 import pytest
@@ -72,3 +73,16 @@ def test_one_clear_message_without_pyav(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_av)
     with pytest.raises(UsageError, match=r"pip install 'segue\[video\]'"):
         next(frames(tmp_path / "v.mp4"))
+
+
+def test_phones_store_portrait_videos_on_their_side(tmp_path):
+    """The display matrix of the track header (ISO 14496-12, 8.3.2) asks for a quarter turn clockwise."""
+    write_video(tmp_path / "v.mp4", clip(1))
+    upright = next(frames(tmp_path / "v.mp4"))[1]
+    content = (tmp_path / "v.mp4").read_bytes()
+    track = content.index(b"tkhd")
+    matrix = content.index(struct.pack(">5i", 1 << 16, 0, 0, 0, 1 << 16), track)
+    turned = struct.pack(">5i", 0, 1 << 16, 0, -1 << 16, 0)  # x, y -> -y, x
+    (tmp_path / "t.mp4").write_bytes(content[:matrix] + turned + content[matrix + 20 :])
+    frame = next(frames(tmp_path / "t.mp4"))[1]
+    assert torch.equal(frame, torch.rot90(upright, -1, (1, 2)))
