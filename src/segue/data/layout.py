@@ -1,0 +1,124 @@
+"""Where things lie: annotation files by data set name, picture folders by annotation file."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from segue.errors import DataError
+
+PREFIX = "instances_"
+PROBES = 16
+"""So many file names are tried in a folder before it is taken not to hold the pictures."""
+
+
+def locate(reference: str, images: str | None = None) -> tuple[Path, Path | None]:
+    """The COCO JSON file that a reference means, and the picture folder if one was given.
+
+    Args:
+        reference: a JSON file; ``FOLDER[:SPLIT]`` with ``instances_SPLIT.json`` in it or in ``annotations/``; or
+            ``NAME[:SPLIT]`` for such a folder below the one that the environment variable SEGUE_DATA names, where the
+            split is ``train`` unless said otherwise.
+        images: folder of the pictures, None to guess later.
+
+    Raises:
+        DataError: nothing is there, or several files could be meant.
+    """
+    folder = None if images is None else _folder(images)
+    if Path(reference).is_file():
+        return Path(reference), folder
+    name, _, split = reference.partition(":") if not Path(reference).is_dir() else (reference, "", "")
+    below = _named(name)
+    if below is not None:
+        return _annotations(below, split or "train"), folder
+    if Path(name).is_dir():
+        return _annotations(Path(name), split), folder
+    raise _unknown(name)
+
+
+def find_images(path: Path, names: Sequence[str]) -> Path:
+    """The folder that holds pictures called ``names``, guessed from where their annotation file is.
+
+    Tried are the file's own folder and ``images`` in it and beside it, each also with the split (what follows the
+    last ``_`` of the file's name) as a folder below.
+
+    Raises:
+        DataError: none of them holds any of the first names; the message lists them.
+    """
+    here, split = path.parent, path.stem.rpartition("_")[2]
+    tries = [here, here / "images", here / "images" / split]
+    tries += [here.parent / "images", here.parent / "images" / split, here.parent / split]
+    for folder in tries:
+        if not names or any((file := contained(folder, name)) and file.is_file() for name in islice(names, PROBES)):
+            return folder
+    raise DataError(
+        f"the pictures are not found ({names[0]!r}, for one)",
+        where=path,
+        cure=f"looked in {', '.join(map(str, tries))}; say where they are with --images",
+    )
+
+
+def contained(folder: Path, name: str) -> Path | None:
+    """``folder / name`` with links followed; None where that is outside the folder."""
+    root = os.path.realpath(folder)
+    try:
+        file = os.path.realpath(os.path.join(root, name))
+    except ValueError:  # a zero byte
+        return None
+    return Path(file) if file.startswith(root.rstrip(os.sep) + os.sep) else None
+
+
+def splits(folder: Path) -> Mapping[str, Path]:
+    """The annotation files of a folder by split; a file of any other name counts where there is no ``instances_*``."""
+    for place in (folder, folder / "annotations"):
+        files = sorted(place.glob(f"{PREFIX}*.json"))
+        if files:
+            return {file.stem.removeprefix(PREFIX): file for file in files}
+    return {file.stem: file for file in sorted(folder.glob("*.json"))}
+
+
+def _folder(images: str) -> Path:
+    if not Path(images).is_dir():
+        raise DataError("no such folder", where=images, cure="name the folder of the pictures")
+    return Path(images)
+
+
+def _named(name: str) -> Path | None:
+    """The folder of this name below SEGUE_DATA, if there is one."""
+    root = os.environ.get("SEGUE_DATA")
+    if not root or not name or name[0] in "./" or not (Path(root) / name).is_dir():
+        return None
+    return contained(Path(root), name)
+
+
+def _annotations(folder: Path, split: str) -> Path:
+    found = splits(folder)
+    if split in found:
+        return found[split]
+    if not found:
+        raise DataError("no annotation file in this folder", where=folder, cure=f"expected {PREFIX}SPLIT.json")
+    if not split and len(found) == 1:
+        return next(iter(found.values()))
+    what = f"no split {split!r}" if split else "several splits, and none was chosen"
+    near = difflib.get_close_matches(split, found, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataError(what, where=folder, cure=f"{hint}there is {', '.join(found)}; write NAME:SPLIT")
+
+
+def _unknown(name: str) -> DataError:
+    root = os.environ.get("SEGUE_DATA")
+    if name.endswith(".json"):
+        return DataError("no such file", where=name, cure="check the path")
+    if not root:
+        cure = "give a path, or set SEGUE_DATA to the folder that holds data sets"
+        return DataError("no data set, file or folder of this name", where=name, cure=cure)
+    if not Path(root).is_dir():
+        return DataError("SEGUE_DATA names no folder", where=root, cure="set it to the folder that holds data sets")
+    names = sorted(entry.name for entry in Path(root).iterdir() if entry.is_dir() and splits(entry))
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    cure = f"{hint}{root} has {', '.join(names) or 'none'}"
+    return DataError("no data set, file or folder of this name", where=name, cure=cure)

@@ -1,0 +1,118 @@
+"""An annotated data set in memory: which pictures, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segue.data.images import read_image
+from segue.errors import DataError
+from segue.structures import Categories, Field, Masks, Regions, Scene
+
+Annotation = Mapping[str, Any]
+Parser = Callable[[Sequence[Annotation], tuple[int, int]], Field | None]
+"""Annotations of one picture and its size (height, width) -> a field of `Regions`, None where they do not carry it."""
+
+CACHED_PIXELS = 2**28
+"""Decoded masks are kept up to this many pixels (bytes) per data set; those of other pictures are decoded again."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture of a data set.
+
+    Attributes:
+        file: where it is.
+        size: (height, width) in pixels, as annotated.
+        id: the data set's number for it.
+        info: whatever else the data set says of it.
+    """
+
+    file: Path
+    size: tuple[int, int]
+    id: int
+    info: Mapping[str, object]
+
+
+@dataclass
+class Dataset:
+    """Pictures with COCO annotations, decoded on first use.
+
+    Attributes:
+        name: for people.
+        categories: the classes.
+        records: the pictures.
+        annotations: for each picture its checked COCO annotations.
+        parsers: by field of `Regions`.
+    """
+
+    name: str
+    categories: Categories
+    records: list[Record]
+    annotations: list[list[Annotation]]
+    parsers: Mapping[str, Parser]
+    _kept: dict[int, Regions] = field(default_factory=dict, repr=False)
+    _kept_pixels: int = field(default=0, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def regions(self, index: int) -> Regions:
+        """The annotated objects of a picture; raises `DataError` where a parser finds a fault."""
+        if index in self._kept:
+            return self._kept[index]
+        regions = self._parse(index)
+        pixels = regions.masks.bits.numel() if isinstance(regions.masks, Masks) else 0
+        if self._kept_pixels + pixels <= CACHED_PIXELS:
+            self._kept[index] = regions
+            self._kept_pixels += pixels
+        return regions
+
+    def scene(self, index: int) -> Scene:
+        """The picture's size and objects."""
+        record = self.records[index]
+        return Scene(record.size, self.categories, self.regions(index), file=str(record.file))
+
+    def image(self, index: int) -> Tensor:
+        """The picture, (3, H, W) uint8 RGB.
+
+        Raises:
+            ImageError: it cannot be read.
+            DataError: it does not have the annotated size.
+        """
+        record = self.records[index]
+        image = read_image(record.file)
+        (h, w), size = record.size, image.shape[1:]
+        if tuple(size) != (h, w):
+            raise DataError(
+                f"the picture is {size[1]}x{size[0]}, its annotation says {w}x{h}",
+                where=record.file,
+                cure="exchange the picture or correct width and height",
+            )
+        return image
+
+    def _parse(self, index: int) -> Regions:
+        record, annotations = self.records[index], self.annotations[index]
+        labels = {category.id: label for label, category in enumerate(self.categories)}
+        boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        areas = [a.get("area") for a in annotations]
+        regions = Regions(
+            boxes=boxes,
+            labels=torch.tensor([labels[a["category_id"]] for a in annotations], dtype=torch.int64),
+            crowd=torch.tensor([bool(a.get("iscrowd", 0)) for a in annotations], dtype=torch.bool),
+            areas=None if None in areas else torch.tensor(areas, dtype=torch.float32),
+        )
+        for name, parse in self.parsers.items():
+            try:
+                value = parse(annotations, record.size)
+                regions = regions if value is None else regions.with_field(name, value)
+            except DataError as error:
+                where = f"{self.name}: {record.file.name}" + (f", {error.where}" if error.where else "")
+                raise DataError(error.what, where=where, cure=error.cure) from error
+        return regions
