@@ -105,6 +105,17 @@ def test_big_endian_sixteen_bit_tiff(tmp_path):
     assert rgb(read_image(tmp_path / "b.tif"))[0, :, 0].tolist() == [255, 128]
 
 
+def test_sixteen_bit_tiff_whose_white_is_zero(tmp_path):
+    Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(tmp_path / "w.tif", tiffinfo={262: 0})
+    assert rgb(read_image(tmp_path / "w.tif"))[0, :, 0].tolist() == [255, 0]
+
+
+def test_sixteen_bit_rgb_png(tmp_path):
+    pixels = np.array([[[65535, 32768, 0], [257, 514, 65535]]], dtype=">u2")
+    (tmp_path / "c.png").write_bytes(png_of(2, 1, pixels_chunk(pixels), depth=16))
+    assert rgb(read_image(tmp_path / "c.png")).tolist() == [[[255, 128, 0], [1, 2, 255]]]
+
+
 def test_float_and_long_tiff(tmp_path):
     Image.fromarray(np.array([[0.0, 0.2, 1.0]], dtype=np.float32)).save(tmp_path / "f.tif")
     assert rgb(read_image(tmp_path / "f.tif"))[0, :, 0].tolist() == [0, 51, 255]

@@ -25,6 +25,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM", "AVIF
 """What is decoded. Others stay out on purpose: Pillow would run a separate program for EPS, for instance."""
 
 EXIF_ORIENTATION = 0x0112
+TIFF_PHOTOMETRIC = 0x0106
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -125,6 +126,8 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     turn = UPRIGHT.get(_orientation(image))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels = to_bytes(np.asarray(image))
+        if getattr(image, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0:
+            pixels = 255 - pixels  # white is zero, which Pillow heeds only up to 8 bits
         return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
     try:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
