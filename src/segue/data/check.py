@@ -123,7 +123,7 @@ def content_faults(content: object) -> list[Fault]:
         faults += _repeated(rows[room], "id", room)
     faults += _category_faults(rows["categories"])
     faults += _size_faults(rows["images"])
-    faults += _annotation_faults(rows)
+    faults += _annotation_faults(rows, _ids(content, "images"), _ids(content, "categories"))
     faults += _empty_pictures(rows)
     return faults
 
@@ -165,6 +165,8 @@ def _structure_faults(content: object) -> Iterator[Fault]:
     for room in KEYS:
         if not isinstance(content.get(room), list):
             yield Fault("structure", f"{room!r} is missing or no list", "top level")
+        elif room != "annotations" and not content[room]:
+            yield Fault("structure", f"{room!r} is empty", "top level")
 
 
 def _key_fault(row: object, room: str) -> str | None:
@@ -189,6 +191,11 @@ def _sound(content: Any, room: str) -> list[Row]:
     return [row for row in content[room] if _key_fault(row, room) is None]
 
 
+def _ids(content: Any, room: str) -> set[int]:
+    """All ids, also of rows with other faults, so that one fault does not bring others."""
+    return {row["id"] for row in content[room] if isinstance(row, dict) and type(row.get("id")) is int}
+
+
 def _repeated(rows: Sequence[Row], key: str, room: str) -> Iterator[Fault]:
     for value, number in Counter(row[key] for row in rows).items():
         if number > 1:
@@ -197,8 +204,6 @@ def _repeated(rows: Sequence[Row], key: str, room: str) -> Iterator[Fault]:
 
 def _category_faults(rows: Sequence[Row]) -> Iterator[Fault]:
     yield from _repeated(rows, "name", "categories")
-    if not rows:
-        yield Fault("no-category", "there is no category", "categories")
     for row in rows:
         points, skeleton = row.get("keypoints", []), row.get("skeleton", [])
         if not row["name"]:
@@ -225,9 +230,8 @@ def _size_faults(rows: Sequence[Row]) -> Iterator[Fault]:
             yield Fault("image-size", message, _name(row, "images"))
 
 
-def _annotation_faults(rows: Mapping[str, list[Row]]) -> Iterator[Fault]:
-    sizes = {row["id"]: (row["height"], row["width"]) if _has_size(row) else None for row in rows["images"]}
-    classes = {row["id"] for row in rows["categories"]}
+def _annotation_faults(rows: Mapping[str, list[Row]], pictures: set[int], classes: set[int]) -> Iterator[Fault]:
+    sizes = {row["id"]: (row["height"], row["width"]) for row in rows["images"] if _has_size(row)}
     masks = any(row.get("segmentation") for row in rows["annotations"])
     for row in rows["annotations"]:
         where = f"annotation {row['id']}"
@@ -241,10 +245,10 @@ def _annotation_faults(rows: Mapping[str, list[Row]]) -> Iterator[Fault]:
             yield Fault("key", f"'area' must be a number from 0, not {row['area']!r:.40}", where)
         if masks and not row.get("segmentation"):
             yield Fault("segmentation-missing", "no segmentation, while other annotations have one", where)
-        if row["image_id"] not in sizes:
+        if row["image_id"] not in pictures:
             yield Fault("unknown-image", f"there is no image {row['image_id']}", where)
-        elif (size := sizes[row["image_id"]]) is not None:
-            yield from _place_faults(row, size, where)
+        elif row["image_id"] in sizes:
+            yield from _place_faults(row, sizes[row["image_id"]], where)
 
 
 def _place_faults(row: Row, size: Size, where: str) -> Iterator[Fault]:

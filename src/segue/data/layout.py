@@ -34,7 +34,7 @@ def locate(reference: str, images: str | None = None) -> tuple[Path, Path | None
     below = _named(name)
     if below is not None:
         return _annotations(below, split or "train"), folder
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return _annotations(Path(name), split), folder
     raise _unknown(name)
 

@@ -118,8 +118,8 @@ def check_polygons(polygons: object, size: Size) -> list[list[float]]:
             raise DataError(
                 f"a polygon of {len(polygon)} numbers", cure="write x and y of three points or more, or leave it out"
             )
-        far = max(size)  # px; the rasteriser's time and memory grow with the length of the outline
-        if not (min(polygon) >= -far and max(polygon) <= 2 * far) or any(value != value for value in polygon):
+        far = 10 * max(size)  # px; the rasteriser's time and memory grow with the length of the outline
+        if not (min(polygon) >= -far and max(polygon) <= far) or any(value != value for value in polygon):
             raise DataError("a polygon has points that are not finite or far outside", cure="draw the object again")
     return polygons
 
