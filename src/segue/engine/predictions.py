@@ -1,0 +1,189 @@
+"""Scoring saved predictions, and metrics as a table or file."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import Any
+
+from segue.data.check import load_json
+from segue.data.records import Dataset
+from segue.data.results import checked_results
+from segue.data.rle import runs_box, segmentation_runs
+from segue.engine.output import checked_entries, label_indices, parse_regions
+from segue.errors import DataError, UsageError
+from segue.files import atomic_write
+from segue.structures import Scene
+from segue.tasks.task import RegionTask
+
+SUPPORTED = "give a scenes.json or a COCO results JSON"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The saved regions of one picture, checked but not decoded.
+
+    Attributes:
+        labels: indices into the data set's categories.
+        rows: for each region ``bbox``, ``score`` and what tasks parse.
+        where: what to name in errors.
+    """
+
+    labels: list[int]
+    rows: list[dict[str, Any]]
+    where: str
+
+
+def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[RegionTask]) -> dict[str, float]:
+    """Every metric of the tasks that both the predictions and the data set carry, by ``group/name``.
+
+    Args:
+        predictions: a scenes.json, whose scenes are matched to the data set's pictures by file name (without its
+            extension; by folders, too, where that leaves a choice), or a COCO results JSON, matched by image id.
+        dataset: the truth.
+        tasks: what may be scored.
+
+    Returns:
+        The metrics; ``images`` of the data set; ``images_missing``, of which the predictions do not speak and which
+        count as pictures where nothing was found, if there are any; ``seconds``.
+
+    Raises:
+        UsageError: another kind of predictions.
+        DataError: a broken file; a picture, class or size that is not the data set's; nothing to score.
+    """
+    start = time.perf_counter()
+    saved = read_predictions(predictions, dataset)
+    scored = [task for task in tasks if _carried(task, saved, dataset)]
+    if not scored:
+        raise DataError("holds nothing that the data set has truth for", where=predictions, cure=SUPPORTED)
+    metrics = [make(dataset.categories) for task in scored for make in task.metrics]
+    parsers = {task.name: task.parse for task in scored}
+    nothing = Saved([], [], str(predictions))
+    for index, record in sorted(enumerate(dataset.records), key=lambda pair: pair[1].id):  # pycocotools' order
+        found = saved.get(index, nothing)
+        regions = parse_regions(found.rows, found.labels, record.size, parsers, found.where)
+        predicted = Scene(record.size, dataset.categories, regions, file=str(record.file))
+        for metric in metrics:
+            metric.update(predicted, dataset.scene(index))
+    numbers = {name: value for metric in metrics for name, value in metric.compute().items()}
+    missing = {"images_missing": len(dataset) - len(saved)} if len(saved) < len(dataset) else {}
+    return numbers | {"images": len(dataset), **missing, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def read_predictions(path: Path, dataset: Dataset) -> dict[int, Saved]:
+    """The saved regions by index of their picture in the data set; raises as `evaluate_predictions`."""
+    if path.is_dir():
+        raise UsageError("a folder of predictions cannot be read yet", where=path, cure=SUPPORTED)
+    content = load_json(path)
+    if isinstance(content, list):
+        return _from_results(content, path, dataset)
+    if isinstance(content, dict) and "scenes" not in content and "annotations" in content:
+        raise UsageError("panoptic or annotation JSON cannot be read as predictions", where=path, cure=SUPPORTED)
+    return _from_scenes(content, path, dataset)
+
+
+def format_table(metrics: Mapping[str, float]) -> str:
+    """Plain text, a group of metrics after the other: names to the left, values to the right."""
+    rows = [
+        (*_split(name), f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in metrics.items()
+    ]
+    names, values = (max((len(row[column]) for row in rows), default=0) for column in (1, 2))
+    lines: list[str] = []
+    for group, members in groupby(sorted(rows, key=lambda row: row[0] == ""), key=lambda row: row[0]):
+        lines += [""] * bool(lines) + [group] * bool(group)
+        lines += [f"  {name:{names}}  {value:>{values}}" for _, name, value in members]
+    return "\n".join(lines)
+
+
+def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    """One flat JSON object; what is not finite becomes null. Raises `UsageError` where it cannot be written."""
+    valid = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    atomic_write(path, (json.dumps(valid, indent=2) + "\n").encode())
+
+
+def _from_scenes(content: object, path: Path, dataset: Dataset) -> dict[int, Saved]:
+    saved: dict[int, Saved] = {}
+    records: dict[str, list[int]] = {}
+    for index, record in enumerate(dataset.records):
+        records.setdefault(record.file.stem, []).append(index)
+    for entry in checked_entries(content, path):
+        where = f"{path}, {entry['file']}"
+        index = _picture(Path(entry["file"]), records, dataset, where)
+        if index in saved:
+            raise DataError("a second scene for this picture", where=where, cure="leave one of them out")
+        h, w = dataset.records[index].size
+        if (entry["height"], entry["width"]) != (h, w):
+            raise DataError(
+                f"predicted on {entry['width']}x{entry['height']} pixels, the data set's picture has {w}x{h}",
+                where=where,
+                cure="predict on the data set's own pictures",
+            )
+        saved[index] = Saved(label_indices(entry["regions"], dataset.categories, where), entry["regions"], where)
+    return saved
+
+
+def _picture(file: Path, records: Mapping[str, list[int]], dataset: Dataset, where: str) -> int:
+    """The index of the one picture whose path agrees with ``file`` for the longest, seen from the end."""
+    candidates = records.get(file.stem, [])
+    agreement = {index: _shared_tail(file, dataset.records[index].file) for index in candidates}
+    best = [index for index in candidates if agreement[index] == max(agreement.values())]
+    if len(best) == 1:
+        return best[0]
+    fault = f"could be any of {len(best)} pictures" if best else "is no picture"
+    raise DataError(f"{fault} of {dataset.name}", where=where, cure="predict on the data set's own pictures")
+
+
+def _shared_tail(a: Path, b: Path) -> int:
+    pairs = zip(reversed(a.parts), reversed(b.parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _from_results(content: object, path: Path, dataset: Dataset) -> dict[int, Saved]:
+    pictures = {record.id: index for index, record in enumerate(dataset.records)}
+    labels = {category.id: label for label, category in enumerate(dataset.categories)}
+    saved: dict[int, Saved] = {}
+    for number, row in enumerate(checked_results(content, path)):
+        where = f"{path}, result {number}"
+        for key, known in (("image_id", pictures), ("category_id", labels)):
+            if row[key] not in known:
+                raise DataError(f"{key} {row[key]} is not in {dataset.name}", where=where, cure="use its numbers")
+        index = pictures[row["image_id"]]
+        picture = saved.setdefault(index, Saved([], [], f"{path}, image {row['image_id']}"))
+        picture.labels.append(labels[row["category_id"]])
+        picture.rows.append(_with_box(row, dataset.records[index].size, where))
+    return saved
+
+
+def _with_box(row: dict[str, Any], size: tuple[int, int], where: str) -> dict[str, Any]:
+    """The row with a ``bbox``, that of its mask where it has none of its own, as in pycocotools' ``loadRes``."""
+    if "bbox" in row:
+        return row
+    if "segmentation" not in row:
+        raise DataError("neither bbox nor segmentation", where=where, cure="write one of them")
+    try:
+        x0, y0, x1, y1 = runs_box(segmentation_runs(row["segmentation"], size), size)
+    except DataError as error:
+        raise DataError(error.what, where=where, cure=error.cure) from None
+    return {**row, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+
+
+def _carried(task: RegionTask, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
+    """Whether some predicted region, or none at all, and some annotated region have what the task reads."""
+    annotated = (dataset.regions(index) for index in range(len(dataset)))
+    truth = next((regions for regions in annotated if len(regions)), None)
+    if truth is not None and truth.field(task.name) is None:
+        return False
+    firsts = [(found, dataset.records[index].size) for index, found in saved.items() if found.rows]
+    parser = {task.name: task.parse}
+    fields = (parse_regions(f.rows[:1], f.labels[:1], size, parser, f.where).field(task.name) for f, size in firsts)
+    return not firsts or any(field is not None for field in fields)
+
+
+def _split(name: str) -> tuple[str, str]:
+    group, _, rest = name.rpartition("/")
+    return group, rest
