@@ -7,7 +7,7 @@ torchvision ``models/detection`` (faster_rcnn.py, rpn.py, roi_heads.py, _utils.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -25,15 +25,16 @@ class Conventions:
         rpn_beta: where smooth L1 turns from square to linear in the RPN; 0 is plain L1.
         rpn_per_sampled: RPN losses are divided by the samples actually drawn, not by images * batch size.
         box_beta: as ``rpn_beta``, for the box head.
-        post_nms_per_batch: in training, the proposals kept after NMS (detectron2 1x: 1000, torchvision: 2000).
         background_first: class 0 is the background in the box classifier and other heads have a row for it; else the
             background is the last class and other heads have no row for it.
         binary_mask_targets: mask targets are cut at one half, from an aligned crop; else soft, from an unaligned one.
         paste_at_centres: masks are pasted by sampling at pixel centres; else by the integer-box rule of Detectron.
-        semantic_bgr: the images are BGR in 0..255 rather than RGB in 0..1.
+        bgr: the network expects blue first.
+        mean: subtracted from pixel values in 0..255, in the network's channel order.
+        std: then divided by this.
     """
 
-    name: Literal["torchvision", "detectron2"]
+    name: Literal["segue", "torchvision", "detectron2"]
     roi_aligned: bool
     roi_sampling: int
     level_eps_inside: bool
@@ -43,7 +44,6 @@ class Conventions:
     rpn_beta: float
     rpn_per_sampled: bool
     box_beta: float
-    post_nms_train: int
     background_first: bool
     binary_mask_targets: bool
     paste_at_centres: bool
@@ -63,7 +63,6 @@ TORCHVISION = Conventions(
     rpn_beta=1 / 9,
     rpn_per_sampled=True,
     box_beta=1 / 9,
-    post_nms_train=2000,
     background_first=True,
     binary_mask_targets=False,
     paste_at_centres=False,
@@ -83,7 +82,6 @@ DETECTRON2 = Conventions(
     rpn_beta=0.0,
     rpn_per_sampled=False,
     box_beta=0.0,
-    post_nms_train=1000,
     background_first=False,
     binary_mask_targets=True,
     paste_at_centres=True,
@@ -92,4 +90,15 @@ DETECTRON2 = Conventions(
     std=(1.0, 1.0, 1.0),
 )
 
-CONVENTIONS = {"torchvision": TORCHVISION, "detectron2": DETECTRON2}
+SEGUE = replace(
+    DETECTRON2,
+    name="segue",
+    roi_sampling=2,  # adaptive sampling makes the cost depend on the picture, and gains nothing in training from scratch
+    stride_in_1x1=False,
+    bgr=False,
+    mean=(127.5, 127.5, 127.5),
+    std=(64.0, 64.0, 64.0),
+)
+"""For networks that are trained here: aligned everywhere, and pixels that do not lean on ImageNet."""
+
+CONVENTIONS = {c.name: c for c in (SEGUE, TORCHVISION, DETECTRON2)}

@@ -1,0 +1,55 @@
+"""The list of tasks. A new one is a new file and one more name here, or an entry point of another package."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from segue.errors import UsageError
+from segue.tasks.boxes import BOXES
+from segue.tasks.masks import MASKS
+from segue.tasks.task import Detections, Metric, RegionHead, RegionTask, Sampled
+
+TASKS = [BOXES, MASKS]
+
+ENTRY_POINTS = "segue.tasks"
+
+
+def all_tasks() -> list[RegionTask]:
+    """The package's own tasks, then those that installed packages add under the entry point ``segue.tasks``."""
+    added = []
+    for point in entry_points(group=ENTRY_POINTS):
+        task = point.load()
+        if not isinstance(task, RegionTask):
+            raise UsageError(
+                f"entry point {point.name!r} of group {ENTRY_POINTS} is not a RegionTask",
+                where=point.value,
+                cure="uninstall that package or mend it",
+            )
+        added.append(task)
+    return [*TASKS, *added]
+
+
+def tasks_named(names: list[str]) -> list[RegionTask]:
+    """The tasks called ``names``, in the order of `all_tasks`."""
+    known = {task.name: task for task in all_tasks()}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"unknown task {name!r}",
+                cure=f"known are {', '.join(known)}; a task from another package needs that package installed",
+            )
+    return [task for task in known.values() if task.name in names]
+
+
+__all__ = [
+    "BOXES",
+    "MASKS",
+    "TASKS",
+    "Detections",
+    "Metric",
+    "RegionHead",
+    "RegionTask",
+    "Sampled",
+    "all_tasks",
+    "tasks_named",
+]

@@ -33,6 +33,23 @@ class Sampled:
     valid: Tensor
 
 
+@dataclass(frozen=True)
+class Detections:
+    """Padded detections of a batch: D slots per image, best first.
+
+    Attributes:
+        boxes: (B, D, 4) xyxy in pixels of the network's input.
+        scores: (B, D) in [0, 1].
+        labels: (B, D) int64 category indices.
+        valid: (B, D) bool, the slot is filled.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    valid: Tensor
+
+
 class RegionHead(Protocol):
     """The network of one task: sees RoI features, nothing else of the picture. Subclass `nn.Module`, too."""
 

@@ -1,0 +1,152 @@
+"""The region network: one trunk, proposals, RoIAlign, and a head per task. It loops over tasks and names none.
+
+Faster R-CNN (Ren et al. 2015) with an FPN, generalised as Mask R-CNN (He et al. 2017) shows: what a head reads is the
+features of a region, so any per-region output can be added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from segue.errors import RecipeError
+from segue.models.settings import NetworkSettings
+from segue.nn.matching import gather_rows, match, sample
+from segue.nn.rpn import RPN, Proposals
+from segue.nn.trunk import Trunk
+from segue.ops import assign_levels, box_iou, multilevel_roi_align
+from segue.structures import Categories, Regions
+from segue.tasks import Detections, RegionHead, RegionTask, Sampled
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one training step, padded at right and bottom to one size.
+
+    Attributes:
+        images: (B, 3, H, W) normalised.
+        sizes: (B, 2) int64 height and width before padding.
+        truth: annotated regions of all pictures, packed.
+        owners: (G,) int64, the picture of each annotated region, ascending.
+        files: the pictures' files, for messages.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    truth: Regions
+    owners: Tensor
+    files: list[str]
+
+
+class RegionNetwork(nn.Module):
+    """One look at the picture, then small heads that read regions."""
+
+    def __init__(self, settings: NetworkSettings, categories: Categories, tasks: Sequence[RegionTask]) -> None:
+        super().__init__()
+        self.settings, self.conventions = settings, settings.constants
+        self.trunk = Trunk(settings.backbone, settings.pyramid, self.conventions)
+        if len(settings.proposals.sizes) != len(self.trunk.strides):
+            raise RecipeError(
+                f"{len(settings.proposals.sizes)} anchor sizes for {len(self.trunk.strides)} pyramid levels",
+                where="network.proposals.sizes",
+                cure=f"give {len(self.trunk.strides)} sizes, finest level first",
+            )
+        self.rpn = RPN(self.trunk.channels, self.trunk.strides, settings.proposals, self.conventions)
+        self.heads = nn.ModuleDict(
+            {
+                task.name: task.head(self.trunk.channels, categories, self.conventions, settings.head(task))
+                for task in tasks
+            }
+        )
+        selectors = [task.name for task in tasks if task.selects]
+        if len(selectors) != 1:
+            raise RecipeError(
+                f"{len(selectors)} of the tasks choose detections", where="network.tasks", cure="exactly one must (boxes)"
+            )
+        self.selector = selectors[0]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch, to be added up."""
+        levels = self.trunk(batch.images)
+        raw = self.rpn(levels, tuple(batch.images.shape[-2:]))
+        proposals = self.rpn.propose(raw, batch.sizes)
+        truth, valid, first = pad_truth(batch)
+        losses = self.rpn.losses(raw, truth, valid)
+        sampled, images, positives = self._sample(proposals, batch, truth, valid, first)
+        for name, module in self.heads.items():
+            head = cast(RegionHead, module)
+            regions, owners = sampled, images
+            if name != self.selector:  # the others learn from regions with an object only, which come first
+                regions, owners = first_slots(sampled, images, len(batch.sizes), positives)
+            rois = self.pool(levels, regions.boxes, owners, head.pooled)
+            losses.update(head.losses(head(rois), regions, batch.truth))
+        return losses
+
+    def find(self, images: Tensor, sizes: Tensor) -> tuple[list[Tensor], Detections]:
+        """Pyramid maps and detections of normalised, padded images (B, 3, H, W); ``sizes`` (B, 2) before padding."""
+        levels = self.trunk(images)
+        proposals = self.rpn.propose(self.rpn(levels, tuple(images.shape[-2:])), sizes)
+        b, p = proposals.valid.shape
+        owners = torch.arange(b, device=images.device).repeat_interleave(p)
+        head = cast(Any, self.heads[self.selector])
+        rois = self.pool(levels, proposals.boxes.reshape(-1, 4), owners, head.pooled)
+        return levels, head.select(head(rois), proposals.boxes, proposals.valid, sizes)
+
+    def read(self, levels: list[Tensor], boxes: Tensor, images: Tensor, tasks: Sequence[str]) -> dict[str, Any]:
+        """What the other heads among ``tasks`` say of boxes (R, 4) in images (R,): raw outputs by task."""
+        return {
+            name: module(self.pool(levels, boxes, images, cast(RegionHead, module).pooled))
+            for name, module in self.heads.items()
+            if name in tasks and name != self.selector
+        }
+
+    def pool(self, levels: list[Tensor], boxes: Tensor, images: Tensor, output: int) -> Tensor:
+        """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size -> (R, C, output, output)."""
+        c, strides = self.conventions, self.trunk.strides[:-1]
+        finest = strides[0].bit_length() - 1  # log2
+        chosen = assign_levels(boxes, finest, finest + len(strides) - 1, c.level_eps_inside)
+        scales = [1 / s for s in strides]
+        return multilevel_roi_align(levels[:-1], scales, boxes, images, chosen, output, c.roi_sampling, c.roi_aligned)
+
+    @torch.no_grad()
+    def _sample(
+        self, proposals: Proposals, batch: Batch, truth: Tensor, valid: Tensor, first: Tensor
+    ) -> tuple[Sampled, Tensor, int]:
+        """Proposals and true boxes together, matched and drawn -> the drawn, their images, positives per image."""
+        s = self.settings.regions
+        boxes = torch.cat([proposals.boxes, truth], 1)  # the true boxes are proposals, too
+        usable = torch.cat([proposals.valid, valid], 1)
+        matched = match(box_iou(truth, boxes), valid, s.positive, s.positive, keep_best=False)
+        positives = int(s.samples * s.positive_share)
+        index, positive, filled = sample(matched, usable, s.samples, positives)
+        owner = (matched.gather(1, index).clamp(min=0) + first[:, None]).reshape(-1)
+        labels = batch.truth.labels[owner.clamp(max=max(len(batch.truth) - 1, 0))] if len(batch.truth) else owner * 0
+        b, slots = index.shape
+        chosen = gather_rows(boxes, index).reshape(-1, 4)
+        images = torch.arange(b, device=index.device).repeat_interleave(slots)
+        return Sampled(chosen, labels, owner, positive.reshape(-1), filled.reshape(-1)), images, min(positives, slots)
+
+
+def first_slots(sampled: Sampled, images: Tensor, batch: int, count: int) -> tuple[Sampled, Tensor]:
+    """The first ``count`` slots of every image."""
+
+    def cut(values: Tensor) -> Tensor:
+        return values.view(batch, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
+
+    fields = (sampled.boxes, sampled.labels, sampled.matched, sampled.positive, sampled.valid)
+    return Sampled(*map(cut, fields)), cut(images)
+
+
+def pad_truth(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed true boxes as (B, G, 4) with validity (B, G), and each image's first index (B,) in the packed truth."""
+    counts = torch.bincount(batch.owners, minlength=len(batch.sizes))
+    first = counts.cumsum(0) - counts
+    widest = int(counts.max()) if len(counts) else 0
+    slots = torch.arange(widest, device=counts.device)
+    valid = slots < counts[:, None]
+    index = (first[:, None] + slots).clamp(max=max(len(batch.truth) - 1, 0))
+    return batch.truth.boxes[index], valid, first

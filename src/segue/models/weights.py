@@ -1,0 +1,139 @@
+"""Model files: safetensors with the network's settings, its classes and a content hash inside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from segue.errors import CheckpointError
+from segue.files import atomic_write
+
+FORMAT = 1
+KEY = "segue"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file holds.
+
+    Attributes:
+        name: of the model.
+        network: settings of the network as plain values.
+        categories: as `Categories.to_json` gives them.
+        resize: shorter side and cap of the longer side, or None.
+        state: the tensors by name.
+        notes: whatever else was written: metrics, recipe, licence.
+    """
+
+    name: str
+    network: dict[str, Any]
+    categories: list[dict[str, Any]]
+    resize: tuple[int, int] | None
+    state: dict[str, Tensor]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def content_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes: finds the flipped byte that a loader would take silently."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_model(path: Path, model: ModelFile, half: bool = False) -> None:
+    """Write a model file by rename; ``half`` stores floats in 16 bits."""
+    state = {
+        name: (t.half() if half and t.dtype == torch.float32 else t).detach().cpu().contiguous()
+        for name, t in model.state.items()
+    }
+    header = {
+        "format": FORMAT,
+        "name": model.name,
+        "network": model.network,
+        "categories": model.categories,
+        "resize": model.resize,
+        "notes": model.notes,
+        "sha256": content_hash(state),
+    }
+    atomic_write(path, save(state, {KEY: json.dumps(header)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; raises `CheckpointError` for anything else."""
+    if not path.is_file():
+        raise CheckpointError("no such model file", where=path, cure="give a .safetensors file or a run folder")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"not a whole safetensors file ({' '.join(str(error).split())})",
+            where=path,
+            cure="it may be truncated, or a pickle: fetch it again, or use `segue convert` for public checkpoints",
+        ) from None
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read and check a model file: format, content hash, and that no weight is infinite or NaN."""
+    state, metadata = read_tensors(path)
+    try:
+        header = json.loads(metadata[KEY])
+        model = ModelFile(
+            name=str(header["name"]),
+            network=dict(header["network"]),
+            categories=list(header["categories"]),
+            resize=None if header["resize"] is None else (int(header["resize"][0]), int(header["resize"][1])),
+            state=state,
+            notes=dict(header.get("notes", {})),
+        )
+        version, digest = header["format"], header["sha256"]
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise CheckpointError(
+            "the weights of something else than a Segue model", where=path, cure="convert it: segue convert --help"
+        ) from None
+    if version != FORMAT:
+        raise CheckpointError(f"format {version}, this Segue reads {FORMAT}", where=path, cure="update segue")
+    if content_hash(state) != digest:
+        raise CheckpointError("the content does not match its hash", where=path, cure="it is damaged: fetch it again")
+    bad = [n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    if bad:
+        raise CheckpointError(f"weights that are not numbers, first in {bad[0]}", where=path, cure="train it again")
+    return model
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
+    """Fill a network exactly; raises `CheckpointError` listing what is missing, unknown or of another shape."""
+    own = network.state_dict()
+    missing = [name for name in own if name not in state]
+    unknown = [name for name in state if name not in own]
+    misfit = [n for n in own if n in state and own[n].shape != state[n].shape]
+    if missing or unknown or misfit:
+        parts = [
+            f"{len(names)} {what} (first {names[0]})"
+            for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", misfit))
+            if names
+        ]
+        raise CheckpointError(
+            f"weights do not fit the network: {', '.join(parts)}", where=where, cure="use the file that belongs to it"
+        )
+    network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in state.items()})
+
+
+def load_what_fits(network: nn.Module, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Fill what has the same name and shape; return the names kept and the names left fresh."""
+    own = network.state_dict()
+    kept = [name for name in own if name in state and state[name].shape == own[name].shape]
+    network.load_state_dict({**own, **{name: state[name].to(own[name].dtype) for name in kept}})
+    return kept, [name for name in own if name not in kept]

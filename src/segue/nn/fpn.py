@@ -1,0 +1,46 @@
+"""Feature pyramid network (Lin et al. 2017): every level gets the meaning of the coarse and the place of the fine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class PyramidSettings:
+    """Recipe values of the pyramid.
+
+    Attributes:
+        channels: of every level; 256 is the published network.
+    """
+
+    channels: int = 256
+
+
+class FPN(nn.Module):
+    """Lateral 1x1, nearest-neighbour top-down sum, output 3x3, and one coarser level by subsampling the last.
+
+    The coarser level (P6) is for proposals of large objects only; RoIAlign does not read it (section 4.1).
+    """
+
+    def __init__(self, channels: Sequence[int], settings: PyramidSettings) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, settings.channels, 1) for c in channels)
+        self.output = nn.ModuleList(nn.Conv2d(settings.channels, settings.channels, 3, padding=1) for _ in channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(B, C_i, H_i, W_i), finest first -> one more map than came in, each (B, channels, H_i, W_i)."""
+        inner = self.lateral[-1](maps[-1])
+        levels = [self.output[-1](inner)]
+        for i in range(len(maps) - 2, -1, -1):
+            lateral = self.lateral[i](maps[i])
+            inner = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
+            levels.insert(0, self.output[i](inner))
+        return [*levels, F.max_pool2d(levels[-1], 1, 2)]

@@ -1,0 +1,133 @@
+"""ResNet (He et al. 2016): the part of the trunk that turns pixels into ever coarser features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.nn.norm import NormKind, make_norm
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # table 1 of the paper
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Recipe values of the ResNet.
+
+    Attributes:
+        depth: 18, 34, 50 or 101.
+        width: channels of the first stage's 3x3 convolutions; 64 is the published network.
+        norm: ``batch`` (trained), ``frozen`` or ``group``.
+        stem_pool: the max pooling after the first convolution. Without it every level is twice as fine, for objects
+            of a few pixels.
+        freeze: how many of the five parts (stem, four stages) get no gradient.
+    """
+
+    depth: Literal[18, 34, 50, 101] = 50
+    width: int = 64
+    norm: NormKind = "batch"
+    stem_pool: bool = True
+    freeze: int = 0
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut (ResNet-18 and 34)."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, width: int, stride: int, norm: NormKind, eps: float, stride_in_1x1: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.norm1 = make_norm(norm, width, eps)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = make_norm(norm, width, eps)
+        self.shortcut = make_shortcut(channels, width, stride, norm, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width, H / stride, W / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 around a shortcut (ResNet-50 and 101).
+
+    The stride sits in the 3x3 (torchvision) or in the first 1x1 (the original MSRA weights): a network computes
+    something else when its weights meet the other placement.
+    """
+
+    expansion = 4
+
+    def __init__(self, channels: int, width: int, stride: int, norm: NormKind, eps: float, stride_in_1x1: bool) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = nn.Conv2d(channels, width, 1, first, bias=False)
+        self.norm1 = make_norm(norm, width, eps)
+        self.conv2 = nn.Conv2d(width, width, 3, second, padding=1, bias=False)
+        self.norm2 = make_norm(norm, width, eps)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.norm3 = make_norm(norm, 4 * width, eps)
+        self.shortcut = make_shortcut(channels, 4 * width, stride, norm, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 4 * width, H / stride, W / stride)."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        return F.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
+
+
+def make_shortcut(channels: int, out: int, stride: int, norm: NormKind, eps: float) -> nn.Module:
+    """The identity where the shape stays, else a strided 1x1 convolution with its norm (option B of the paper)."""
+    if stride == 1 and channels == out:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), make_norm(norm, out, eps))
+
+
+class ResNet(nn.Module):
+    """Stages 2 to 5 of a ResNet.
+
+    Attributes:
+        channels: channels of the four maps that it returns.
+        strides: pixels of the image per cell of each map: 4, 8, 16, 32, or half of that without ``stem_pool``.
+    """
+
+    def __init__(self, settings: BackboneSettings, stride_in_1x1: bool = False, frozen_eps: float = 1e-5) -> None:
+        super().__init__()
+        s, block = settings, BasicBlock if settings.depth < 50 else Bottleneck
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, s.width, 7, 2, padding=3, bias=False),
+            make_norm(s.norm, s.width, frozen_eps),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, 2, padding=1) if s.stem_pool else nn.Identity(),
+        )
+        channels, stages = s.width, []
+        for i, count in enumerate(BLOCKS[s.depth]):
+            layers: list[nn.Module] = []
+            for j in range(count):
+                stride = 2 if i > 0 and j == 0 else 1
+                layers.append(block(channels, s.width * 2**i, stride, s.norm, frozen_eps, stride_in_1x1))
+                channels = s.width * 2**i * block.expansion
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(stages)
+        self.channels = [s.width * 2**i * block.expansion for i in range(4)]
+        first = 4 if s.stem_pool else 2
+        self.strides = [first * 2**i for i in range(4)]
+        self._initialise()
+        for part in [self.stem, *self.stages][: s.freeze]:
+            part.requires_grad_(False)
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> four maps, finest first: (B, channels[i], H / strides[i], W / strides[i]), rounded up."""
+        x, maps = self.stem(images), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps

@@ -1,0 +1,153 @@
+"""Boxes: which class is in a proposal, and where exactly (Fast R-CNN, section 2; FPN, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.data.geometry import Geometry
+from segue.draw import draw_boxes, object_colors, region_labels
+from segue.metrics.coco_ap import CocoAP
+from segue.nn.conventions import Conventions
+from segue.nn.losses import smooth_l1
+from segue.nn.matching import gather_rows
+from segue.ops import clip_boxes, decode_boxes, encode_boxes, nms_keep
+from segue.structures import Categories, Field, Regions, Scene
+from segue.tasks.task import Detections, RegionTask, Sampled
+
+CODER = (10.0, 10.0, 5.0, 5.0)
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """Recipe values of the box head.
+
+    Attributes:
+        channels: of the two fully connected layers.
+        score: detections below it are dropped.
+        nms: IoU above which the lesser of two detections of a class goes.
+        detections: most detections per image.
+    """
+
+    channels: int = 1024
+    score: float = 0.05
+    nms: float = 0.5
+    detections: int = 100
+
+
+class BoxHead(nn.Module):
+    """Two fully connected layers, then class logits and one box refinement per class."""
+
+    pooled = 7
+
+    def __init__(self, channels: int, categories: Categories, conventions: Conventions, settings: BoxSettings) -> None:
+        super().__init__()
+        self.conventions, self.settings, self.classes = conventions, settings, len(categories)
+        self.first = int(conventions.background_first)  # row of class 0
+        self.fc1 = nn.Linear(channels * self.pooled**2, settings.channels)
+        self.fc2 = nn.Linear(settings.channels, settings.channels)
+        self.logits = nn.Linear(settings.channels, self.classes + 1)
+        self.deltas = nn.Linear(settings.channels, 4 * (self.classes + self.first))
+        for layer in (self.fc1, self.fc2):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+        for layer, std in ((self.logits, 0.01), (self.deltas, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, C, 7, 7) -> class logits (R, K + 1), box deltas (R, K, 4)."""
+        x = F.relu(self.fc1(rois.flatten(1)))
+        x = F.relu(self.fc2(x))
+        deltas = self.deltas(x).view(len(x), -1, 4)[:, self.first :]
+        return self.logits(x).float(), deltas.float()
+
+    def losses(self, raw: tuple[Tensor, Tensor], regions: Sampled, truth: Regions) -> dict[str, Tensor]:
+        """Cross-entropy over all sampled regions; the true class's box distance over those with an object."""
+        logits, deltas = raw
+        background = 0 if self.first else self.classes
+        target = torch.where(regions.positive, regions.labels + self.first, background)
+        count = regions.valid.sum().clamp(min=1)
+        classes = F.cross_entropy(logits, target, reduction="none")
+        rows = torch.arange(len(target), device=target.device)
+        own = deltas[rows, regions.labels.clamp(0, self.classes - 1)]  # (R, 4)
+        distance = own.new_zeros(len(own))
+        if len(truth):
+            goals = encode_boxes(truth.boxes[regions.matched.clamp(0, len(truth) - 1)], regions.boxes, CODER)
+            distance = smooth_l1(own, goals, self.conventions.box_beta).sum(1)
+        return {
+            "classes": (classes * regions.valid).sum() / count,
+            "boxes": distance.where(regions.positive, torch.zeros_like(distance)).sum() / count,
+        }
+
+    def select(self, raw: tuple[Tensor, Tensor], proposals: Tensor, valid: Tensor, sizes: Tensor) -> Detections:
+        """Turn proposals (B, P, 4), of which some are ``valid`` (B, P), into padded detections.
+
+        Every class of every proposal is a candidate; of them the best ``4 * P`` per image go through NMS per class.
+        ``sizes`` (B, 2) are heights and widths to clip to.
+        """
+        b, p = valid.shape
+        k, s = self.classes, self.settings
+        scores = raw[0].softmax(1)[:, self.first : self.first + k].reshape(b, p * k)
+        candidates = scores.masked_fill(~valid.repeat_interleave(k, 1) | ~(scores > s.score), -1.0)
+        top, index = candidates.topk(min(4 * p, p * k), dim=1)  # (B, M)
+        deltas = gather_rows(raw[1].reshape(b, p * k, 4), index)
+        boxes = decode_boxes(deltas, gather_rows(proposals, index // k), CODER)
+        boxes = clip_boxes(boxes, sizes[:, None, :])
+        labels = index % k
+        usable = (top > s.score) & ((boxes[..., 2:] - boxes[..., :2]) > 1e-2).all(2)
+        groups = labels + torch.arange(b, device=labels.device)[:, None] * k
+        keep = nms_keep(boxes.reshape(-1, 4), top.reshape(-1), s.nms, groups.reshape(-1), usable.reshape(-1))
+        best, order = top.masked_fill(~keep.view(b, -1), -1.0).topk(min(s.detections, top.shape[1]), dim=1)
+        return Detections(gather_rows(boxes, order), best.clamp(min=0), labels.gather(1, order), best >= 0)
+
+    def decode(self, raw: Any, regions: Regions, size: tuple[int, int]) -> Field:
+        """The boxes as they are: `select` has done the work."""
+        return regions.boxes
+
+
+def parse(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Tensor:
+    """COCO's ``bbox`` x, y, width, height -> (N, 4) xyxy."""
+    xywh = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).reshape(-1, 4)
+    return torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1)
+
+
+def transform(boxes: Field, geometry: Geometry) -> Field:
+    """The boxes in the changed picture, not clipped."""
+    assert isinstance(boxes, Tensor)
+    return geometry.boxes(boxes)
+
+
+def draw(image: Image.Image, scene: Scene) -> Image.Image:
+    """Outlines and, where there is room, class and score; nothing over many small objects that have masks."""
+    boxes = scene.regions.boxes
+    if scene.regions.masks is not None and len(boxes) > 8 and float((boxes[:, 2:] - boxes[:, :2]).median()) < 40:
+        return image
+    return draw_boxes(image, boxes, object_colors(scene), region_labels(scene))
+
+
+def to_json(regions: Regions) -> list[dict[str, Any]]:
+    """COCO's ``bbox`` x, y, width, height."""
+    boxes = regions.boxes
+    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+    return [{"bbox": [round(v, 3) for v in row]} for row in xywh.tolist()]
+
+
+BOXES = RegionTask(
+    name="boxes",
+    settings=BoxSettings,
+    head=BoxHead,
+    parse=parse,
+    transform=transform,
+    metrics=(partial(CocoAP, group="boxes"),),
+    draw=draw,
+    to_json=to_json,
+    selects=True,
+)

@@ -1,0 +1,126 @@
+"""Masks: which pixels of the box belong to the object (Mask R-CNN, He et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.data.geometry import Geometry
+from segue.data.rle import decode_segmentations, encode_masks
+from segue.draw import draw_masks, object_colors
+from segue.metrics.coco_ap import CocoAP
+from segue.metrics.matching import Matching
+from segue.nn.conventions import Conventions
+from segue.ops import mask_targets, paste_masks
+from segue.structures import Categories, Field, Masks, Regions, Scene
+from segue.tasks.task import RegionTask, Sampled
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """Recipe values of the mask head.
+
+    Attributes:
+        channels: of its convolutions.
+        convolutions: 3x3 layers before the upsampling.
+    """
+
+    channels: int = 256
+    convolutions: int = 4
+
+
+class MaskHead(nn.Module):
+    """3x3 convolutions at 14x14, a transposed convolution to 28x28, one mask per class (figure 4, right)."""
+
+    pooled = 14
+
+    def __init__(self, channels: int, categories: Categories, conventions: Conventions, settings: MaskSettings) -> None:
+        super().__init__()
+        self.conventions, self.first = conventions, int(conventions.background_first)
+        widths = [channels] + [settings.channels] * settings.convolutions
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.upsample = nn.ConvTranspose2d(widths[-1], settings.channels, 2, 2)
+        self.logits = nn.Conv2d(settings.channels, len(categories) + self.first, 1)
+        for layer in (*self.convolutions, self.upsample):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.normal_(self.logits.weight, std=0.001)
+        nn.init.zeros_(self.logits.bias)  # type: ignore[arg-type]
+
+    def forward(self, rois: Tensor) -> Tensor:
+        """(R, C, 14, 14) -> mask logits (R, K, 28, 28)."""
+        x = rois
+        for convolution in self.convolutions:
+            x = F.relu(convolution(x))  # (R, C, 14, 14)
+        x = F.relu(self.upsample(x))  # (R, C, 28, 28)
+        return self.logits(x)[:, self.first :].float()
+
+    def losses(self, raw: Tensor, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
+        """Mean binary cross-entropy of the true class's mask over regions with an object (section 3)."""
+        if truth.masks is None or len(truth) == 0:
+            return {"masks": raw.sum() * 0}
+        index = regions.matched.clamp(0, len(truth) - 1)
+        with torch.no_grad():
+            goals = mask_targets(
+                truth.masks, index, regions.boxes, raw.shape[-1], self.conventions.binary_mask_targets
+            )
+        rows = torch.arange(len(raw), device=raw.device)
+        own = raw[rows, regions.labels.clamp(0, raw.shape[1] - 1)]  # (R, 28, 28)
+        per_region = F.binary_cross_entropy_with_logits(own, goals.to(own), reduction="none").mean((1, 2))
+        per_region = per_region.where(regions.positive, torch.zeros_like(per_region))
+        return {"masks": per_region.sum() / regions.positive.sum().clamp(min=1)}
+
+    def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int]) -> Field:
+        """The mask of each detection's own class, pasted into the picture."""
+        rows = torch.arange(len(raw), device=raw.device)
+        probabilities = raw[rows, regions.labels].sigmoid()
+        return paste_masks(probabilities, regions.boxes, size, self.conventions.paste_at_centres)
+
+
+def parse(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Masks | None:
+    """COCO's ``segmentation`` (polygons or run lengths) -> masks; None unless every annotation has one."""
+    if not all(a.get("segmentation") for a in annotations):
+        return None
+    where = f"annotation {annotations[0].get('id', '')}" if annotations else ""
+    return decode_segmentations([a["segmentation"] for a in annotations], size, where)
+
+
+def transform(masks: Field, geometry: Geometry) -> Field:
+    """The masks in the changed picture."""
+    assert isinstance(masks, Masks)
+    return geometry.masks(masks)
+
+
+def draw(image: Image.Image, scene: Scene) -> Image.Image:
+    """A tint and a contour for every object."""
+    if scene.regions.masks is None:
+        return image
+    return draw_masks(image, scene.regions.masks, object_colors(scene))
+
+
+def to_json(regions: Regions) -> list[dict[str, Any]]:
+    """COCO's compressed run lengths."""
+    if regions.masks is None:
+        return [{} for _ in range(len(regions))]
+    return [{"segmentation": rle} for rle in encode_masks(regions.masks)]
+
+
+MASKS = RegionTask(
+    name="masks",
+    settings=MaskSettings,
+    head=MaskHead,
+    parse=parse,
+    transform=transform,
+    metrics=(partial(CocoAP, group="masks"), Matching),
+    draw=draw,
+    to_json=to_json,
+)

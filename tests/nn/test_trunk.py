@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from segue.nn.conventions import DETECTRON2, SEGUE, TORCHVISION
+from segue.nn.fpn import PyramidSettings
+from segue.nn.norm import FrozenBatchNorm
+from segue.nn.resnet import BackboneSettings, ResNet
+from segue.nn.trunk import Trunk
+
+PUBLISHED = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160}  # with the 1000-way classifier
+
+
+@pytest.mark.parametrize(("depth", "published"), PUBLISHED.items())
+def test_parameters_equal_the_published_networks(depth: int, published: int) -> None:
+    network = ResNet(BackboneSettings(depth=depth))  # type: ignore[arg-type]
+    features = 512 if depth < 50 else 2048
+    assert sum(p.numel() for p in network.parameters()) == published - (features + 1) * 1000
+
+
+@pytest.mark.parametrize("stem_pool", [True, False])
+def test_maps_have_the_stated_channels_and_strides(stem_pool: bool) -> None:
+    trunk = Trunk(BackboneSettings(depth=18, width=8, stem_pool=stem_pool), PyramidSettings(channels=16), SEGUE)
+    levels = trunk(torch.zeros(2, 3, 64, 96))
+    assert len(levels) == len(trunk.strides) == 5
+    for level, stride in zip(levels, trunk.strides, strict=True):
+        assert level.shape == (2, 16, -(-64 // stride), -(-96 // stride))
+
+
+def test_stride_placement_changes_the_function_but_not_the_weights() -> None:
+    settings = BackboneSettings(depth=50, width=8, norm="frozen")
+    ours, theirs = (ResNet(settings, c.stride_in_1x1).eval() for c in (TORCHVISION, DETECTRON2))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    a, b = ours(x), theirs(x)
+    assert torch.equal(a[0], b[0])
+    assert a[1].shape == b[1].shape
+    assert not torch.allclose(a[1], b[1])
+
+
+def test_frozen_norm_is_batch_norm_with_fixed_statistics() -> None:
+    torch.manual_seed(0)
+    trained = torch.nn.BatchNorm2d(6, eps=1e-3).eval()
+    for tensor in (trained.weight, trained.bias, trained.running_mean):
+        torch.nn.init.normal_(tensor)  # type: ignore[arg-type]
+    trained.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    frozen = FrozenBatchNorm(6, eps=1e-3)
+    frozen.load_state_dict({k: v for k, v in trained.state_dict().items() if k != "num_batches_tracked"})
+    x = torch.randn(2, 6, 5, 5)
+    torch.testing.assert_close(frozen(x), trained(x))
+    assert not list(frozen.parameters())
+
+
+def test_frozen_parts_get_no_gradient() -> None:
+    network = ResNet(BackboneSettings(depth=18, width=8, freeze=2))
+    sum(m.sum() for m in network(torch.randn(1, 3, 32, 32))).backward()
+    assert network.stem[0].weight.grad is None
+    assert next(network.stages[0].parameters()).grad is None
+    assert next(network.stages[1].parameters()).grad is not None
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen", "group"])
+def test_every_norm_trains(norm: str) -> None:
+    network = ResNet(BackboneSettings(depth=18, width=8, norm=norm))  # type: ignore[arg-type]
+    maps = network(torch.randn(2, 3, 64, 64))
+    assert all(bool(m.isfinite().all()) for m in maps)
