@@ -1,0 +1,215 @@
+"""The command line: parse, call the engine, print. Imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segue import __version__
+from segue.errors import SegueError, UsageError
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    gc.disable()  # importing torch makes two million objects that stay: collecting among them costs half a second
+    try:
+        arguments.command(arguments)
+        return 0
+    except SegueError as error:
+        if arguments.debug:
+            raise
+        print(f"segue: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("segue: stopped", file=sys.stderr)
+        return 130
+    finally:
+        gc.freeze()  # nor is there anything to gain from collecting them at exit
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments."""
+    top = argparse.ArgumentParser("segue", description="One trunk looks once, small heads read regions.")
+    top.add_argument("--version", action="version", version=f"segue {__version__}")
+    top.set_defaults(debug=False)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    add_predict(commands)
+    add_train(commands)
+    add_evaluate(commands)
+    add_data(commands)
+    add_command(commands, "models", models, "the zoo: names, tasks, classes, scores, licences")
+    return top
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_command(commands: Commands, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+    """A command with the arguments that all have."""
+    command = commands.add_parser(name, help=summary, description=summary[:1].upper() + summary[1:] + ".")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(command=run)
+    return command
+
+
+def add_predict(commands: Commands) -> None:
+    """`segue predict`."""
+    add = add_command(commands, "predict", predict, "find what is in images or videos, and draw it").add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="images, folders, globs, video files")
+    add("--model", default="nuclei", help="a zoo name, a .safetensors file or a run folder (default: nuclei)")
+    add("--out", type=Path, default=Path("segue-out"), help="folder for scenes.json and overlays (default: segue-out)")
+    add("--tasks", help="only these, with commas between, such as boxes,masks")
+    add("--threshold", type=unit_interval, default=0.5, help="lowest score that is kept (default: 0.5)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add("--batch", type=positive, default=1, help="images of equal size to look at together (default: 1)")
+    add("--tile", type=positive, metavar="PX", help="look at large images in tiles of this side")
+
+
+def add_train(commands: Commands) -> None:
+    """`segue train`."""
+    add = add_command(commands, "train", train, "train a model by a recipe").add_argument
+    add("recipe", type=Path, metavar="RECIPE.yaml")
+    add("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/ and the recipe's name)")
+    add("--resume", action="store_true", help="go on from the run's last checkpoint")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
+    add("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+def add_evaluate(commands: Commands) -> None:
+    """`segue evaluate`."""
+    command = add_command(commands, "evaluate", evaluate, "score a model, or saved predictions, on a data set")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="a zoo name, a .safetensors file or a run folder")
+    what.add_argument("--predictions", type=Path, metavar="FILE", help="a scenes.json or a COCO results JSON")
+    command.add_argument("--data", required=True, metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
+    command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
+    command.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers there, too")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+def add_data(commands: Commands) -> None:
+    """`segue data show | check | make`."""
+    data = commands.add_parser("data", help="look at, check or make data sets", description="Data sets.")
+    kinds = data.add_subparsers(metavar="WHAT", required=True)
+    for name, run, summary in (
+        ("show", data_show, "numbers and pictures of a data set"),
+        ("check", data_check, "every fault of a data set at once"),
+    ):
+        command = add_command(kinds, name, run, summary)
+        command.add_argument("data", metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
+        command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
+    kinds.choices["show"].add_argument("--out", type=Path, metavar="FILE.png", help="write a contact sheet there")
+    make = add_command(kinds, "make", data_make, "make synthetic pictures")
+    make.add_argument("kind", choices=["cells"], help="cells: fluorescence-like nuclei")
+    make.add_argument("--count", type=positive, default=6, help="how many pictures (default: 6)")
+    make.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
+    make.add_argument("--out", type=Path, required=True, help="folder for pictures and annotations")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def unit_interval(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Files in, a folder of results out."""
+    from segue.engine.predict import PredictOptions, predict_files
+    from segue.engine.predictor import load
+
+    predictor = load(arguments.model, arguments.device)
+    if arguments.tasks:
+        predictor = predictor.only(arguments.tasks.split(","))
+    options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile)
+    report = predict_files(predictor, arguments.inputs, arguments.out, options)
+    print(f"{report.regions} regions in {report.done} inputs: {arguments.out}/scenes.json and pictures beside it")
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train, then say where the model is."""
+    from segue.engine.predictions import format_table
+    from segue.engine.recipe import read_recipe
+    from segue.engine.train import train as run
+
+    recipe = read_recipe(arguments.recipe, arguments.set)
+    out = arguments.out or Path("runs") / recipe.name
+    numbers = run(recipe, out, arguments.resume, arguments.device)
+    if numbers:
+        print(format_table(numbers))
+    print(f"the run is in {out}: use it with `segue predict IMAGE --model {out}`")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """A table of metrics, and the same as JSON."""
+    from segue.data.dataset import open_dataset
+    from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
+    from segue.tasks import all_tasks
+
+    if arguments.predictions:
+        tasks = all_tasks()
+        dataset = open_dataset(arguments.data, {task.name: task.parse for task in tasks}, arguments.images)
+        numbers = evaluate_predictions(arguments.predictions, dataset, tasks)
+    else:
+        from segue.engine.evaluate import evaluate as score
+        from segue.engine.predictor import load
+
+        predictor = load(arguments.model, arguments.device)
+        parsers = {task.name: task.parse for task in predictor.tasks}
+        numbers = score(predictor, open_dataset(arguments.data, parsers, arguments.images))
+    print(format_table(numbers))
+    if arguments.out:
+        write_metrics(arguments.out, numbers)
+
+
+def data_show(arguments: argparse.Namespace) -> None:
+    """Numbers, and a contact sheet of a few pictures."""
+    from segue.engine.datasets import show
+
+    print(show(arguments.data, arguments.images, arguments.out))
+
+
+def data_check(arguments: argparse.Namespace) -> None:
+    """Every fault; fatal ones make the command fail."""
+    from segue.engine.datasets import check
+
+    text, fatal = check(arguments.data, arguments.images)
+    print(text)
+    if fatal:
+        raise UsageError(f"{fatal} fatal faults", where=arguments.data, cure="mend them; training refuses this set")
+
+
+def data_make(arguments: argparse.Namespace) -> None:
+    """Synthetic pictures with annotations."""
+    from segue.data.cells import write_cells
+
+    write_cells(arguments.out, arguments.count, seed=arguments.seed)
+    print(f"{arguments.count} pictures with annotations in {arguments.out}")
+
+
+def models(arguments: argparse.Namespace) -> None:
+    """The zoo as a table."""
+    from segue.models.zoo import ZOO
+
+    for model in ZOO:
+        print(f"{model.name:10} {model.tasks:14} {model.classes:14} {model.metric}, {model.megabytes:.1f} MB, bundled")
+        print(f"{'':10} {model.licence}")

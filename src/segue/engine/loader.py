@@ -1,0 +1,120 @@
+"""Training pictures as an endless stream that can be entered at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from segue.data.dataset import Dataset
+from segue.data.transforms import Augmentation, apply_geometry, jitter_intensity, random_geometry
+from segue.models.region_network import Batch
+from segue.nn.conventions import Conventions
+from segue.nn.normalise import normalise, pad_images
+from segue.structures import Regions
+from segue.tasks import RegionTask
+
+TIMEOUT = 300  # seconds that one picture may take in a loader process
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place in the endless stream: its number, from which all chance follows, and the picture there."""
+
+    number: int
+    picture: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One augmented training picture (3, H, W) uint8 with its regions and its file."""
+
+    image: Tensor
+    regions: Regions
+    file: str
+
+
+class TrainingPictures(TorchDataset[Sample]):
+    """Augmented pictures of a data set; crowd regions are left out, as the published systems do."""
+
+    def __init__(self, dataset: Dataset, augmentation: Augmentation, tasks: Sequence[RegionTask], seed: int) -> None:
+        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+        self.transforms = {task.name: task.transform for task in tasks}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, place: Place) -> Sample:
+        """The picture at a place; the same place always gives the same pixels."""
+        rng = np.random.default_rng([self.seed, place.number])
+        image, regions = self.dataset.image(place.picture), self.dataset.regions(place.picture)
+        if regions.crowd is not None:
+            regions = regions.select(~regions.crowd)
+        geometry = random_geometry((image.shape[1], image.shape[2]), self.augmentation, rng)
+        image, regions = apply_geometry(image, regions, geometry, self.transforms)
+        image = jitter_intensity(image, self.augmentation, rng)
+        return Sample(image, regions, str(self.dataset.records[place.picture].file))
+
+
+class Stream(Sampler[list[Place]]):
+    """Batches of places from ``first`` to ``last`` step: epoch after epoch, each in its own order.
+
+    Process ``rank`` of ``world`` takes its share of every step, so the pictures of a step do not depend on ``world``
+    as long as ``batch * world`` stays.
+    """
+
+    def __init__(self, pictures: int, batch: int, first: int, last: int, seed: int, rank: int = 0, world: int = 1):
+        self.pictures, self.batch, self.first, self.last = pictures, batch, first, last
+        self.seed, self.rank, self.world = seed, rank, world
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        for step in range(self.first, self.last):
+            start = (step * self.world + self.rank) * self.batch
+            places = []
+            for number in range(start, start + self.batch):
+                if number // self.pictures != epoch:
+                    epoch = number // self.pictures
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.pictures)
+                places.append(Place(number, int(order[number % self.pictures])))
+            yield places
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Samples -> a normalised, padded `Batch`."""
+
+    conventions: Conventions
+    multiple: int
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """Pack the truth of all pictures one after the other."""
+        images, sizes = pad_images([s.image for s in samples], self.multiple)
+        counts = torch.tensor([len(s.regions) for s in samples])
+        return Batch(
+            images=normalise(images, sizes, self.conventions),
+            sizes=sizes,
+            truth=Regions.cat([s.regions for s in samples]),
+            owners=torch.repeat_interleave(torch.arange(len(samples)), counts),
+            files=[s.file for s in samples],
+        )
+
+
+def make_loader(pictures: TrainingPictures, stream: Stream, collate: Collate, workers: int) -> DataLoader[Batch]:
+    """The stream as batches, prepared in ``workers`` processes (0: in this one)."""
+    return DataLoader(
+        pictures,  # type: ignore[arg-type]
+        batch_sampler=stream,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        timeout=TIMEOUT if workers else 0,
+        persistent_workers=False,
+    )

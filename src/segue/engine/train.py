@@ -1,0 +1,296 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from segue.data.dataset import Dataset, open_dataset
+from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
+from segue.engine.evaluate import check_classes, evaluate
+from segue.engine.loader import Collate, Stream, TrainingPictures, make_loader
+from segue.engine.optimise import learning_rate, make_optimizer, update_average
+from segue.engine.predictor import Predictor
+from segue.engine.recipe import Recipe, to_plain
+from segue.engine.samples import write_samples
+from segue.errors import DataError, TrainingError, UsageError
+from segue.files import atomic_write
+from segue.models.region_network import Batch, RegionNetwork
+from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
+from segue.models.zoo import find_model
+from segue.tasks import RegionTask, tasks_named
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+@dataclass
+class Run:
+    """What the parts of the loop share."""
+
+    recipe: Recipe
+    folder: Path
+    fabric: Fabric
+    tasks: list[RegionTask]
+    train: Dataset
+    val: Dataset | None
+    network: RegionNetwork
+    average: RegionNetwork | None
+    progress: Progress
+
+    @property
+    def scored(self) -> RegionNetwork:
+        """The weights that are evaluated and saved."""
+        return self.network if self.average is None else self.average
+
+
+def train(recipe: Recipe, folder: Path, resume: bool = False, device: str = "auto") -> dict[str, float]:
+    """Train a model; everything it writes is below ``folder``. Returns the metrics of the last evaluation.
+
+    Raises:
+        UsageError: the folder holds another run.
+        DataError: the data set has fatal faults.
+        TrainingError: the loss is not a number.
+    """
+    fabric = make_fabric(recipe, device)
+    run = start(recipe, folder, fabric, resume)
+    optimizer = make_optimizer(run.network, recipe.training)
+    wrapped, fabric_optimizer = fabric.setup(run.network, optimizer)
+    if resume:
+        run.progress = read_checkpoint(folder / "checkpoint.safetensors", run.network, run.average, optimizer)
+        forget_after(folder / "metrics.jsonl", run.progress.step)
+    numbers = loop(run, wrapped, fabric_optimizer, optimizer)
+    fabric.barrier()
+    return numbers
+
+
+def make_fabric(recipe: Recipe, device: str) -> Fabric:
+    """One device, or one process per device where ``torchrun`` started several."""
+    world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    accelerator = {"auto": "auto", "cuda": "gpu"}.get(device.split(":")[0], device)
+    devices: Any = world if world > 1 or ":" not in device else [int(device.split(":")[1])]
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if world > 1 else "auto",
+        precision=PRECISION[recipe.training.precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
+    """Open the data, build the network, and claim the folder."""
+    tasks = tasks_named(list(recipe.network.tasks))
+    parsers = {task.name: task.parse for task in tasks}
+    train_set = open_dataset(recipe.data.train, parsers, recipe.data.images)
+    val = open_dataset(recipe.data.val, parsers, recipe.data.images) if recipe.data.val else None
+    if len(train_set) == 0:
+        raise DataError("no pictures to train on", where=recipe.data.train, cure="name a split that has some")
+    claim(folder, recipe, resume, fabric)
+    torch.manual_seed(recipe.training.seed)
+    network = RegionNetwork(recipe.network, train_set.categories, tasks)
+    if recipe.weights and not resume:
+        kept, fresh = load_what_fits(network, read_model(find_model(recipe.weights)).state)
+        fabric.print(f"{recipe.weights}: {len(kept)} tensors kept, {len(fresh)} fresh: {', '.join(fresh[:6])}")
+    if recipe.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval().requires_grad_(False).to(fabric.device) if recipe.training.ema else None
+    run = Run(recipe, folder, fabric, tasks, train_set, val, network, average, Progress())
+    if val is not None:
+        check_classes(predictor_of(run), val)
+    return run
+
+
+def claim(folder: Path, recipe: Recipe, resume: bool, fabric: Fabric) -> None:
+    """Make the run's folder and write the resolved recipe; refuse to mix two runs."""
+    has_run = (folder / "checkpoint.safetensors").exists() or (folder / "metrics.jsonl").exists()
+    if has_run and not resume:
+        raise UsageError("holds a training run already", where=folder, cure="add --resume, or name another --out")
+    if resume and not (folder / "checkpoint.safetensors").exists():
+        raise UsageError("no checkpoint to resume", where=folder, cure="train without --resume")
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(to_plain(recipe), sort_keys=False)
+        atomic_write(folder / "recipe.yaml", text.encode())
+    fabric.barrier()
+
+
+def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) -> dict[str, float]:
+    """Step after step, with logging, evaluation and checkpoints at their times."""
+    s, fabric, progress = run.recipe.training, run.fabric, run.progress
+    stream = Stream(
+        len(run.train), s.batch, progress.step, s.steps, s.seed, rank=fabric.global_rank, world=fabric.world_size
+    )
+    pictures = TrainingPictures(run.train, run.recipe.augmentation, run.tasks, s.seed)
+    collate = Collate(run.network.conventions, run.network.trunk.strides[-2])
+    loader = make_loader(pictures, stream, collate, s.workers)
+    bar = tqdm(initial=progress.step, total=s.steps, desc="train", unit="step", disable=not fabric.is_global_zero)
+    numbers: dict[str, float] = {}
+    with Log(run.folder, fabric.is_global_zero) as log:
+        for batch in loader:
+            losses = train_step(run, network, optimizer, to_device(batch, fabric.device, s.channels_last))
+            progress.step += 1
+            bar.update()
+            if progress.step % s.log_every == 0 or progress.step == s.steps:
+                values = {f"loss/{name}": float(value) for name, value in losses.items()}
+                bar.set_postfix_str(f"loss {sum(values.values()):.3f}")
+                log.write(progress.step, {**values, "lr": learning_rate(progress.step - 1, s)})
+            if progress.step % s.evaluate_every == 0 or progress.step == s.steps:
+                numbers = score(run, log)
+            if progress.step % s.checkpoint_every == 0 or progress.step == s.steps:
+                save(run, bare)
+            if s.patience and progress.stale >= s.patience:
+                save(run, bare)
+                break
+    bar.close()
+    return numbers
+
+
+def train_step(run: Run, network: Any, optimizer: Any, batch: Batch) -> dict[str, Tensor]:
+    """One optimiser step. Chance depends on seed, step and process alone, so a resumed run repeats it exactly."""
+    s, step = run.recipe.training, run.progress.step
+    torch.manual_seed((s.seed * 1_000_003 + step) * 1_009 + run.fabric.global_rank)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, s)
+    network.train()
+    losses: dict[str, Tensor] = network(batch)
+    total = torch.stack(list(losses.values())).sum()
+    if not bool(total.isfinite()):
+        bad = ", ".join(name for name, value in losses.items() if not bool(value.isfinite()))
+        raise TrainingError(
+            f"loss is not a number ({bad}) at step {step + 1}",
+            where=", ".join(batch.files),
+            cure="look at these pictures and their annotations, or lower training.lr",
+        )
+    optimizer.zero_grad(set_to_none=True)
+    run.fabric.backward(total)
+    if s.clip:
+        run.fabric.clip_gradients(network, optimizer, max_norm=s.clip, error_if_nonfinite=False)
+    optimizer.step()
+    if run.average is not None:
+        update_average(run.average, run.network, step, s.ema)
+    return {name: value.detach() for name, value in losses.items()}
+
+
+def score(run: Run, log: Log) -> dict[str, float]:
+    """Evaluate on the first process, keep the best weights, and draw samples."""
+    numbers: dict[str, float] = {}
+    run.network.eval()
+    if run.fabric.is_global_zero:
+        predictor = predictor_of(run)
+        write_samples(predictor, run.val or run.train, run.folder / "samples" / f"step_{run.progress.step:06d}.png")
+        if run.val is not None:
+            numbers = evaluate(predictor, run.val, progress=False)
+            log.write(run.progress.step, numbers)
+            value = numbers.get(run.recipe.training.best)
+            if value is None:
+                raise UsageError(
+                    f"no metric {run.recipe.training.best!r}",
+                    where="training.best",
+                    cure=f"known are {', '.join(numbers)}",
+                )
+            keep_best(run, value, numbers)
+    run.progress = run.fabric.broadcast(run.progress)
+    return numbers
+
+
+def keep_best(run: Run, value: float, numbers: dict[str, float]) -> None:
+    """Write best.safetensors where the deciding metric is the highest so far."""
+    if run.progress.best is None or value > run.progress.best:
+        run.progress.best, run.progress.stale = value, 0
+        write_model(run.folder / "best.safetensors", model_file(run, numbers))
+    else:
+        run.progress.stale += 1
+
+
+def save(run: Run, optimizer: torch.optim.Optimizer) -> None:
+    """The resumable checkpoint and the model as it is."""
+    if run.fabric.is_global_zero:
+        write_model(run.folder / "last.safetensors", model_file(run, {}))
+        path = run.folder / "checkpoint.safetensors"
+        write_checkpoint(path, run.progress, run.network, run.average, optimizer)
+    run.fabric.barrier()
+
+
+def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
+    """The scored weights as a model file."""
+    plain = to_plain(run.recipe)
+    return ModelFile(
+        name=run.recipe.name,
+        network=plain["network"],
+        categories=run.train.categories.to_json(),
+        resize=run.recipe.augmentation.resize,
+        state=run.scored.state_dict(),
+        notes={"step": run.progress.step, "metrics": numbers, "recipe": plain},
+    )
+
+
+def predictor_of(run: Run) -> Predictor:
+    """The scored weights, ready for use."""
+    return Predictor(
+        run.recipe.name, run.scored, run.train.categories, run.tasks, run.recipe.augmentation.resize
+    )
+
+
+def to_device(batch: Batch, device: torch.device, channels_last: bool) -> Batch:
+    """The batch's tensors on the device."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return Batch(
+        images=batch.images.to(device, memory_format=layout),
+        sizes=batch.sizes.to(device),
+        truth=batch.truth.to(device),
+        owners=batch.owners.to(device),
+        files=batch.files,
+    )
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop the log lines that a resumed run will write again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        atomic_write(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):  # a line cut short by a kill
+        return float("inf")
+
+
+class Log:
+    """metrics.jsonl and TensorBoard files of a run."""
+
+    def __init__(self, folder: Path, active: bool) -> None:
+        self.folder, self.active = folder, active
+
+    def __enter__(self) -> Log:
+        if self.active:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.lines = (self.folder / "metrics.jsonl").open("a", encoding="utf-8")
+            self.board = SummaryWriter(str(self.folder / "tensorboard"))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.active:
+            self.lines.close()
+            self.board.close()
+
+    def write(self, step: int, numbers: dict[str, float]) -> None:
+        """One line of numbers at a step."""
+        if self.active:
+            self.lines.write(json.dumps({"step": step, **numbers}) + "\n")
+            self.lines.flush()
+            for name, value in numbers.items():
+                self.board.add_scalar(name, value, step)
