@@ -1,0 +1,101 @@
+"""Greedy non-maximum suppression: of boxes that overlap too much, the best stays."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segue.ops.boxes import box_area
+
+BLOCK = 256  # boxes at a time on a CPU: their overlap matrix stays in the cache
+BLOCK_ON_DEVICE = 2048  # elsewhere the number of kernel launches counts
+
+
+@torch.no_grad()
+def nms_keep(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, groups: Tensor | None = None, valid: Tensor | None = None
+) -> Tensor:
+    """Which boxes greedy NMS keeps, as (N,) bool.
+
+    By falling score, a box stays unless one that stays, of the same group, overlaps it by more than the threshold.
+    Among equal scores the earlier box comes first. Works in blocks: each is compared with the boxes kept so far, and
+    inside it the greedy rule is iterated to its fixed point.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        scores: (N,); a NaN makes its box invalid.
+        iou_threshold: boxes with exactly this IoU both stay.
+        groups: (N,) int64, such as classes or images; boxes of different groups never meet. None is one group.
+        valid: (N,) bool; an invalid box is not kept and suppresses nothing. None means that all are.
+    """
+    usable = ~scores.isnan() if valid is None else valid & ~scores.isnan()
+    index = usable.nonzero()[:, 0]
+    order = index[scores[index].argsort(descending=True, stable=True)]
+    if groups is None:
+        groups = torch.zeros_like(scores, dtype=torch.int64)
+    order = order[groups[order].argsort(stable=True)]  # group by group, the best first in each
+    kept = _greedy(boxes[order], groups[order], iou_threshold)
+    keep = torch.zeros_like(usable)
+    keep[order[kept]] = True
+    return keep
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy NMS of boxes (N, 4) with scores (N,) -> indices (K,) int64 of those kept, by falling score."""
+    return _ranked(nms_keep(boxes, scores, iou_threshold), scores)
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
+    """As `nms`, within each group (N,) int64 (a class, a level, an image) on its own."""
+    return _ranked(nms_keep(boxes, scores, iou_threshold, groups), scores)
+
+
+def _ranked(keep: Tensor, scores: Tensor) -> Tensor:
+    index = keep.nonzero()[:, 0]
+    return index[scores[index].argsort(descending=True, stable=True)]
+
+
+def _greedy(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Places (K,) of the boxes that stay, of boxes (N, 4) sorted by group (N,), the best first in each."""
+    n, block = len(boxes), BLOCK if boxes.device.type == "cpu" else BLOCK_ON_DEVICE
+    columns = torch.cat([boxes, box_area(boxes)[:, None]], dim=1).T.contiguous()  # (5, N)
+    group_starts = torch.searchsorted(groups, groups[::block].contiguous()).tolist()
+    kept, places, count = torch.empty_like(columns), torch.empty_like(groups), 0
+    for start, group_start in zip(range(0, n, block), group_starts, strict=True):
+        alive = torch.arange(start, min(start + block, n), device=boxes.device)
+        same = int((groups[alive] == groups[start]).sum())  # these have rivals in earlier blocks
+        rivals = int(torch.searchsorted(places[:count], group_start))
+        if rivals < count:
+            hit = _overlaps(kept[:, rivals:count], columns[:, start : start + same], threshold).any(0)
+            alive = torch.cat([alive[:same][~hit], alive[same:]])
+        conflict = _overlaps(columns[:, alive], columns[:, alive], threshold)
+        conflict &= groups[alive][:, None] == groups[alive]
+        alive = alive[_fixed_point(conflict.triu(1))]
+        end = count + len(alive)
+        kept[:, count:end], places[count:end] = columns[:, alive], alive
+        count = end
+    return places[:count]
+
+
+def _overlaps(a: Tensor, b: Tensor, threshold: float) -> Tensor:
+    """(A, B) bool: IoU above the threshold, of boxes as columns x0, y0, x1, y1, area (5, A) and (5, B)."""
+    a = a[:, :, None]
+    width = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
+    height = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0)
+    shared = width.mul_(height)
+    union = (a[4] + b[4]).sub_(shared)
+    return shared.div_(union) > threshold  # 0 / 0 is not
+
+
+def _fixed_point(conflict: Tensor) -> Tensor:
+    """(M,) bool: the greedy choice, where ``conflict[i, j]`` says that i, if it stays, removes j > i.
+
+    Every round settles at least one more box for good, in practice a whole layer of the chain of conflicts.
+    """
+    weights = conflict.float()
+    keep = torch.ones(len(conflict), dtype=torch.bool, device=conflict.device)
+    while True:
+        settled = keep.float() @ weights == 0
+        if torch.equal(settled, keep):
+            return keep
+        keep = settled
