@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from segue.metrics.checks import check_classes, check_predictions, masks_of
-from segue.ops.masks import mask_iou
+from segue.ops.masks import mask_intersection, mask_iou
 from segue.structures import Categories, Scene
 
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 95, 5))  # .5, .55, ... .9
@@ -58,15 +59,14 @@ class Overlap:
     def of(cls, predicted: Scene, truth: Scene) -> Overlap:
         """Compare one picture; raises `DataError` for predictions without finite scores, and regions without masks."""
         check_predictions(predicted)
-        masks, objects = masks_of(predicted), masks_of(truth)
-        same = predicted.regions.labels[:, None] == truth.regions.labels  # (P, T)
-        iou = (mask_iou(masks, objects) * same).numpy(force=True)
-        crowd = np.zeros(len(objects), bool) if truth.regions.crowd is None else truth.regions.crowd.numpy(force=True)
-        area = masks.area.numpy(force=True)
-        sums = area[:, None] + objects.area.numpy(force=True)  # (P, T)
-        inside = (iou / (1 + iou) * sums)[:, crowd].sum(1)  # pixels shared: I = IoU (a + b) / (1 + IoU)
-        scores = predicted.regions.boxes.new_zeros(0) if predicted.regions.scores is None else predicted.regions.scores
-        return cls(iou[:, ~crowd], scores.numpy(force=True), inside > 0.5 * area)
+        masks, objects, regions = masks_of(predicted), masks_of(truth), predicted.regions
+        same = regions.labels[:, None] == truth.regions.labels  # (P, T)
+        crowd = truth.regions.crowd
+        crowd = torch.zeros_like(truth.regions.labels, dtype=torch.bool) if crowd is None else crowd
+        inside = (mask_intersection(masks, objects[crowd]) * same[:, crowd]).sum(1)  # pixels
+        iou = mask_iou(masks, objects[~crowd]) * same[:, ~crowd]
+        scores = regions.boxes.new_zeros(0) if regions.scores is None else regions.scores
+        return cls(iou.numpy(force=True), scores.numpy(force=True), (inside > 0.5 * masks.area).numpy(force=True))
 
     def count(self, iou_threshold: float, score_threshold: float) -> Counts:
         """Pair one to one, as many as reach the IoU as possible. Unpaired predictions in a crowd do not count."""
