@@ -132,10 +132,18 @@ def unit_interval(text: str) -> float:
     return value
 
 
+def imported() -> None:
+    """Say that the imports are done: what they made stays for good, and collecting garbage begins."""
+    gc.freeze()
+    gc.enable()
+
+
 def predict(arguments: argparse.Namespace) -> None:
     """Files in, a folder of results out."""
     from segue.engine.predict import PredictOptions, predict_files
     from segue.engine.predictor import load
+
+    imported()
 
     predictor = load(arguments.model, arguments.device)
     if arguments.tasks:
@@ -151,6 +159,8 @@ def train(arguments: argparse.Namespace) -> None:
     from segue.engine.recipe import read_recipe
     from segue.engine.train import train as run
 
+    imported()
+
     recipe = read_recipe(arguments.recipe, arguments.set)
     out = arguments.out or Path("runs") / recipe.name
     numbers = run(recipe, out, arguments.resume, arguments.device)
@@ -165,6 +175,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
     from segue.tasks import all_tasks
 
+    imported()
     if arguments.predictions:
         tasks = all_tasks()
         dataset = open_dataset(arguments.data, {task.name: task.parse for task in tasks}, arguments.images)

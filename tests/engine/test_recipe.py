@@ -13,7 +13,8 @@ Write = Callable[..., Path]
 
 
 def test_values_arrive_typed_with_the_heads_settings(write_recipe: Write) -> None:
-    recipe = read_recipe(write_recipe(), ["training.lr=0.5", "network.backbone.width=16", "augmentation.scale=[0.5, 2]"])
+    overrides = ["training.lr=0.5", "network.backbone.width=16", "augmentation.scale=[0.5, 2]"]
+    recipe = read_recipe(write_recipe(), overrides)
     assert recipe.training.lr == 0.5
     assert recipe.network.backbone.width == 16
     assert recipe.augmentation.scale == (0.5, 2.0)
@@ -54,7 +55,7 @@ def test_wrong_values_are_answered_with_key_and_cure(write_recipe: Write, overri
 def test_files_that_are_no_recipe(tmp_path: Path, content: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(content)
-    with pytest.raises(RecipeError, match="bad.yaml"):
+    with pytest.raises(RecipeError, match=r"bad\.yaml"):
         read_recipe(path)
 
 

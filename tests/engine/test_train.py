@@ -64,9 +64,9 @@ def test_resumed_after_sigkill_gives_the_same_weights_bit_for_bit(write_recipe: 
 
 
 def test_loader_processes_change_nothing(write_recipe: Write, tmp_path: Path) -> None:
-    recipe = read_recipe(write_recipe(training={"steps": 2, "evaluate_every": 9}))
-    train(recipe, tmp_path / "a", device="cpu")
-    train(read_recipe(write_recipe(training={"steps": 2, "evaluate_every": 9, "workers": 1})), tmp_path / "b", device="cpu")
+    for name, workers in (("a", 0), ("b", 1)):
+        training = {"steps": 2, "evaluate_every": 9, "workers": workers}
+        train(read_recipe(write_recipe(training=training)), tmp_path / name, device="cpu")
     assert_equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 

@@ -112,7 +112,7 @@ def make_loader(pictures: TrainingPictures, stream: Stream, collate: Collate, wo
     """The stream as batches, prepared in ``workers`` processes (0: in this one)."""
     return DataLoader(
         pictures,  # type: ignore[arg-type]
-        batch_sampler=stream,  # type: ignore[arg-type]
+        batch_sampler=stream,
         num_workers=workers,
         collate_fn=collate,
         timeout=TIMEOUT if workers else 0,

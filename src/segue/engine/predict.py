@@ -123,7 +123,3 @@ def _predict_video(
         report.done += 1
     except ImageError as error:
         report.failures.append(str(error))
-
-
-def _image(pixels: Tensor) -> Image.Image:
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

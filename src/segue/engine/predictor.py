@@ -175,7 +175,7 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
     if not file.state:
         raise CheckpointError("no weights inside", where=path, cure="train the model again")
     load_state(network, file.state, path)
-    network.to(pick_device(device), memory_format=torch.channels_last)
+    network.to(pick_device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Predictor(file.name, network, categories, tasks, file.resize, file.notes)
 
 

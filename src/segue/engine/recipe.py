@@ -180,7 +180,7 @@ def _refuse_unknown_keys(kind: type[Any], values: Any, where: str, prefix: str) 
         if key not in types:
             raise _unknown("key", f"{prefix}{key}", str(key), [f.name for f in fields(kind)], where)
         if is_dataclass(types[key]):
-            _refuse_unknown_keys(types[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+            _refuse_unknown_keys(types[key], value, where, f"{prefix}{key}.")
 
 
 def _unknown(what: str, key: str, name: str, allowed: list[str], where: str) -> RecipeError:

@@ -61,8 +61,8 @@ class Categories:
     items: tuple[Category, ...]
 
     def __post_init__(self) -> None:
-        for what, values in (("name", [c.name for c in self.items]), ("id", [c.id for c in self.items])):
-            twice = sorted({str(v) for v in values if values.count(v) > 1})
+        for what, values in (("name", self.names), ("id", [str(c.id) for c in self.items])):
+            twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise DataError(f"category {what} {twice[0]} occurs more than once", cure="make them unique")
 

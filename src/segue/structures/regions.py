@@ -69,7 +69,8 @@ class Regions:
     def with_field(self, name: str, value: Field | None) -> Regions:
         """A copy with one field set; names that are no attribute go to ``extra``."""
         if name in {f.name for f in fields(self)} - {"extra"}:
-            return replace(self, **{name: value})
+            own: dict[str, Any] = {name: value}
+            return replace(self, **own)
         extra = {k: v for k, v in self.extra.items() if k != name}
         return replace(self, extra=extra if value is None else {**extra, name: value})
 

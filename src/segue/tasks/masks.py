@@ -51,8 +51,8 @@ class MaskHead(nn.Module):
         self.upsample = nn.ConvTranspose2d(widths[-1], settings.channels, 2, 2)
         self.logits = nn.Conv2d(settings.channels, len(categories) + self.first, 1)
         for layer in (*self.convolutions, self.upsample):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
         nn.init.normal_(self.logits.weight, std=0.001)
         nn.init.zeros_(self.logits.bias)  # type: ignore[arg-type]
 
@@ -62,7 +62,8 @@ class MaskHead(nn.Module):
         for convolution in self.convolutions:
             x = F.relu(convolution(x))  # (R, C, 14, 14)
         x = F.relu(self.upsample(x))  # (R, C, 28, 28)
-        return self.logits(x)[:, self.first :].float()
+        logits: Tensor = self.logits(x)
+        return logits[:, self.first :].float()
 
     def losses(self, raw: Tensor, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
         """Mean binary cross-entropy of the true class's mask over regions with an object (section 3)."""
