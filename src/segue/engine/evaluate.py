@@ -9,30 +9,63 @@ from tqdm import tqdm
 
 from segue.data.dataset import Dataset
 from segue.engine.predictor import Predictor
-from segue.errors import DataError
-from segue.structures import Scene
+from segue.errors import DataError, UsageError
+from segue.structures import Categories, Scene
+from segue.tasks import Metric, RegionTask
 
 
-def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True) -> dict[str, float]:
+def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: str | None = None) -> dict[str, float]:
     """Every metric of the model's tasks on a data set, by ``group/name``, with ``images`` and ``seconds``.
 
-    Detections of every score count: metrics that need one operating point choose it themselves.
+    Detections of every score count: metrics that need one operating point have it themselves.
+
+    Args:
+        predictor: the model.
+        dataset: with the model's classes.
+        progress: show a bar.
+        by: a key of the annotation file's image entries, such as ``kind``; the numbers of each of its values follow as
+            ``value:group/name``.
     """
     check_classes(predictor, dataset)
-    metrics = [make(dataset.categories) for task in predictor.tasks for make in task.metrics]
     start = time.perf_counter()
-    for predicted, truth in pairs(predictor, dataset, progress):
-        for metric in metrics:
+    everything = metrics_of(predictor.tasks, dataset.categories)
+    parts: dict[str, list[Metric]] = {}
+    for index, (predicted, truth) in enumerate(pairs(predictor, dataset, progress)):
+        groups = [everything]
+        if by is not None:
+            name = part_of(dataset, index, by)
+            groups.append(parts.setdefault(name, metrics_of(predictor.tasks, dataset.categories)))
+        for metric in (metric for group in groups for metric in group):
             metric.update(predicted, truth)
-    numbers = {name: value for metric in metrics for name, value in metric.compute().items()}
-    return numbers | {"images": len(dataset), "seconds": round(time.perf_counter() - start, 3)}
+    numbers = compute(everything) | {"images": len(dataset), "seconds": round(time.perf_counter() - start, 3)}
+    return numbers | {f"{part}:{n}": value for part in sorted(parts) for n, value in compute(parts[part]).items()}
+
+
+def metrics_of(tasks: list[RegionTask], categories: Categories) -> list[Metric]:
+    """Fresh metrics of some tasks."""
+    return [make(categories) for task in tasks for make in task.metrics]
+
+
+def compute(metrics: list[Metric]) -> dict[str, float]:
+    """The numbers of several metrics together."""
+    return {name: value for metric in metrics for name, value in metric.compute().items()}
+
+
+def part_of(dataset: Dataset, index: int, key: str) -> str:
+    """What a picture's entry says under a key; raises `UsageError` where it says nothing."""
+    record = dataset.records[index]
+    if key not in record.info:
+        keys = ", ".join(record.info) or "none"
+        raise UsageError(f"its image entry has no {key!r}", where=record.file, cure=f"--by can be one of: {keys}")
+    return str(record.info[key])
 
 
 def pairs(predictor: Predictor, dataset: Dataset, progress: bool = True) -> Iterator[tuple[Scene, Scene]]:
     """Prediction and truth of one picture after the other."""
     for index in tqdm(range(len(dataset)), desc="evaluate", unit="image", disable=not progress):
         truth = dataset.scene(index)
-        yield predictor.scenes([(dataset.image(index), truth.file)], threshold=0.0)[0], truth
+        predicted = predictor.scenes([(dataset.image(index), truth.file)], threshold=0.0)[0]
+        yield predicted, truth
 
 
 def check_classes(predictor: Predictor, dataset: Dataset) -> None:

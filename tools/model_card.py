@@ -1,0 +1,149 @@
+"""Bundle the model of a training run and put its numbers, curve and worst pictures on its card.
+
+    SEGUE_DATA=... python tools/model_card.py runs/nuclei --name nuclei --data dsb2018:val --by kind
+
+Writes src/segue/models/bundled/NAME.safetensors (16-bit), docs/images/NAME_curve.png, docs/images/NAME_worst.png, and
+the part of docs/models/NAME.md between its two markers. The numbers are those of the bundled file, not of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segue.data.dataset import Dataset, open_dataset
+from segue.data.images import to_pil
+from segue.draw import contact_sheet, plot_curves, side_by_side
+from segue.engine.evaluate import pairs, part_of
+from segue.engine.picture import draw
+from segue.engine.predictor import Predictor, load
+from segue.metrics.coco_ap import CocoAP
+from segue.metrics.matching import SCORE_THRESHOLDS, Matching, best_threshold
+from segue.models.weights import read_model, write_model
+from segue.models.zoo import BUNDLED
+from segue.structures import Scene
+from segue.tasks import TASKS
+
+BEGIN, END = "<!-- measured: written by tools/model_card.py -->", "<!-- end of measured -->"
+DOCS = Path("docs")
+Pair = tuple[Scene, Scene]
+MATCHING = ("AP50", "AP75", "AP90", "AP", "precision50", "recall50")
+
+
+def main() -> None:
+    """Bundle, measure, draw, write."""
+    parse = argparse.ArgumentParser(description=__doc__)
+    parse.add_argument("run", type=Path)
+    parse.add_argument("--name", required=True)
+    parse.add_argument("--data", required=True)
+    parse.add_argument("--by", default="kind")
+    options = parse.parse_args()
+    target = BUNDLED / f"{options.name}.safetensors"
+    model = read_model(options.run / "best.safetensors")
+    notes = {key: model.notes[key] for key in ("step", "recipe") if key in model.notes}
+    write_model(target, replace(model, name=options.name, notes=notes), half=True)
+    predictor = load(target)
+    dataset = open_dataset(options.data, {task.name: task.parse for task in TASKS})
+    scored = list(pairs(predictor, dataset))
+    parts = [part_of(dataset, index, options.by) for index in range(len(dataset))]
+    draw_curve(options.run / "metrics.jsonl", DOCS / "images" / f"{options.name}_curve.png")
+    worst = draw_worst(scored, dataset, DOCS / "images" / f"{options.name}_worst.png")
+    text = "\n".join([facts(target, predictor), "", *table(scored, parts, dataset), "", *worst])
+    write_between(DOCS / "models" / f"{options.name}.md", text)
+
+
+def facts(target: Path, predictor: Predictor) -> str:
+    """Size of the file and of the network."""
+    parameters = sum(p.numel() for p in predictor.network.parameters())
+    size = target.stat().st_size / 1e6
+    steps = predictor.notes["step"]
+    return f"{parameters / 1e6:.2f} million parameters, {size:.1f} MB in 16 bits, trained for {steps} steps."
+
+
+def table(scored: list[Pair], parts: list[str], dataset: Dataset) -> list[str]:
+    """Markdown rows: everything together, then each part."""
+    names = ["all", *sorted(set(parts))]
+    heads = [
+        "",
+        "images",
+        "objects",
+        *(f"matching/{n}" for n in MATCHING),
+        "boxes/AP",
+        "masks/AP",
+        "masks/AP, 600 dets",
+    ]
+    rows = ["|".join(["", *heads, ""]), "|---" * len(heads) + "|"]
+    for name in names:
+        chosen = [pair for pair, part in zip(scored, parts, strict=True) if name in ("all", part)]
+        objects = sum(len(truth.regions) for _, truth in chosen)
+        rows.append(f"| {name} | {len(chosen)} | {objects} | {numbers(chosen, dataset)} |")
+    threshold, value = best_threshold(scored, SCORE_THRESHOLDS)
+    rows += ["", "Detections with a score below 0.5 do not count in `matching/*`."]
+    rows += [f"The best threshold on these images would be {threshold:.2f}, with `matching/AP50` {value:.4f}."]
+    return rows
+
+
+def numbers(chosen: list[Pair], dataset: Dataset) -> str:
+    """The cells of one row."""
+    matching = Matching(dataset.categories)
+    boxes, masks, many = (
+        CocoAP(dataset.categories, group, limits)  # type: ignore[arg-type]
+        for group, limits in (("boxes", (1, 10, 100)), ("masks", (1, 10, 100)), ("masks", (1, 10, 600)))
+    )
+    for predicted, truth in chosen:
+        for metric in (matching, boxes, masks, many):
+            metric.update(predicted, truth)
+    found = matching.compute()
+    cells = [found[f"matching/{key}"] for key in MATCHING]
+    cells += [boxes.compute()["boxes/AP"], masks.compute()["masks/AP"], many.compute()["masks/AP"]]
+    return " | ".join(f"{cell:.4f}" for cell in cells)
+
+
+def draw_curve(log: Path, target: Path) -> None:
+    """Losses, averaged over ten lines of the log, against steps."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    losses = [line for line in lines if "lr" in line]
+    names = [name for name in losses[0] if name.startswith("loss/")]
+    series = {name.removeprefix("loss/"): smooth([(row["step"], row[name]) for row in losses]) for name in names}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    plot_curves(series, "training losses", "step", "loss").save(target)
+
+
+def smooth(points: Sequence[tuple[float, float]], width: int = 10) -> list[tuple[float, float]]:
+    """Each point's mean with those before it."""
+    means = []
+    for i, (x, _) in enumerate(points):
+        window = [y for _, y in points[max(0, i - width + 1) : i + 1]]
+        means.append((x, sum(window) / len(window)))
+    return means
+
+
+def draw_worst(scored: list[Pair], dataset: Dataset, target: Path, count: int = 10) -> list[str]:
+    """A sheet of the pictures with the lowest score, and Markdown rows that say what was counted there."""
+    matching = Matching(dataset.categories)
+    for predicted, truth in scored:
+        matching.update(predicted, truth)
+    places = {truth.file: index for index, (_, truth) in enumerate(scored)}
+    rows, sheets = ["| worst | image | found | in vain | missed |", "|---|---|---|---|---|"], []
+    for number, entry in enumerate(matching.worst(count), start=1):
+        index = places[entry.file]
+        predicted, truth = scored[index]
+        image = to_pil(dataset.image(index))
+        kept = replace(predicted, regions=predicted.regions.select(predicted.regions.scores >= 0.5))  # type: ignore[operator]
+        sheets.append(side_by_side(draw(truth, image), draw(kept, image), ("target", "prediction")).resize((480, 250)))
+        rows.append(f"| {number} | `{Path(str(entry.file)).stem[:12]}` | {entry.tp} | {entry.fp} | {entry.fn} |")
+    contact_sheet(sheets, columns=2, titles=[str(n) for n in range(1, len(sheets) + 1)]).save(target)
+    return rows
+
+
+def write_between(card: Path, text: str) -> None:
+    """Replace what stands between the markers."""
+    before, _, rest = card.read_text(encoding="utf-8").partition(BEGIN)
+    card.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
