@@ -1,0 +1,1 @@
+"""Pictures, videos and annotations: read, checked, changed, made."""

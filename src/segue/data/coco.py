@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segue.data.check import Fault, content_faults, file_faults, load_json
-from segue.data.layout import contained, find_images
+from segue.data.layout import find_images
 from segue.data.records import Annotation, Dataset, Parser, Record
 from segue.data.rle import encode_masks
 from segue.errors import DataError
@@ -114,10 +114,8 @@ def _refuse(faults: Sequence[Fault], path: Path) -> None:
 
 
 def _record(row: Mapping[str, Any], folder: Path) -> Record:
-    file = contained(folder, row["file_name"])
-    assert file is not None  # file_faults has looked
     info = {key: value for key, value in row.items() if key not in OWN_KEYS}
-    return Record(file, (row["height"], row["width"]), row["id"], info)
+    return Record(folder / row["file_name"], (row["height"], row["width"]), row["id"], info)
 
 
 def _entries(scene: Scene) -> list[dict[str, Any]]:
