@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from segue.metrics.checks import check_classes, check_predictions, masks_of
 from segue.ops.masks import mask_intersection, mask_iou
@@ -70,6 +69,8 @@ class Overlap:
 
     def count(self, iou_threshold: float, score_threshold: float) -> Counts:
         """Pair one to one, as many as reach the IoU as possible. Unpaired predictions in a crowd do not count."""
+        from scipy.optimize import linear_sum_assignment  # half a second, which predicting need not wait for
+
         kept = self.scores >= score_threshold
         iou, in_crowd = self.iou[kept], self.in_crowd[kept]
         enough = iou >= iou_threshold
