@@ -52,7 +52,7 @@ def test_frozen_norm_is_batch_norm_with_fixed_statistics() -> None:
 
 def test_frozen_parts_get_no_gradient() -> None:
     network = ResNet(BackboneSettings(depth=18, width=8, freeze=2))
-    sum(m.sum() for m in network(torch.randn(1, 3, 32, 32))).backward()
+    sum(m.sum() for m in network(torch.randn(2, 3, 64, 64))).backward()
     assert network.stem[0].weight.grad is None
     assert next(network.stages[0].parameters()).grad is None
     assert next(network.stages[1].parameters()).grad is not None

@@ -71,9 +71,7 @@ class MaskHead(nn.Module):
             return {"masks": raw.sum() * 0}
         index = regions.matched.clamp(0, len(truth) - 1)
         with torch.no_grad():
-            goals = mask_targets(
-                truth.masks, index, regions.boxes, raw.shape[-1], self.conventions.binary_mask_targets
-            )
+            goals = mask_targets(truth.masks, index, regions.boxes, raw.shape[-1], self.conventions.binary_mask_targets)
         rows = torch.arange(len(raw), device=raw.device)
         own = raw[rows, regions.labels.clamp(0, raw.shape[1] - 1)]  # (R, 28, 28)
         per_region = F.binary_cross_entropy_with_logits(own, goals.to(own), reduction="none").mean((1, 2))
