@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from segue import __version__
 from segue.errors import SegueError, UsageError
@@ -21,24 +23,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.disable()  # importing torch makes two million objects that stay: collecting among them costs half a second
     try:
         arguments.command(arguments)
+        sys.stdout.flush()
         return 0
     except SegueError as error:
-        if arguments.debug:
-            raise
-        print(f"segue: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return failed(str(error), error.exit_code, arguments.debug)
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `segue models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a full disk, a missing permission
+        place = f"{error.filename}: " if error.filename else ""
+        return failed(f"{place}{error.strerror or error}; check the place and its permissions", 2, arguments.debug)
     except KeyboardInterrupt:
         print("segue: stopped", file=sys.stderr)
         return 130
     finally:
         gc.freeze()  # nor is there anything to gain from collecting them at exit
+        gc.enable()
 
 
-def parser() -> argparse.ArgumentParser:
+def failed(message: str, exit_code: int, debug: bool = False) -> int:
+    """Say what went wrong in one line, after the traceback if that is wanted; returns the exit code."""
+    if debug:
+        traceback.print_exc()
+    print(f"segue: error: {printable(message)}", file=sys.stderr)
+    return exit_code
+
+
+def printable(text: str) -> str:
+    """The text on one line, without the control characters that a file name or a data set may hold."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        raise SystemExit(failed(f"{message}; see {self.prog} --help", 2))
+
+
+def parser() -> Parser:
     """Every command with its arguments."""
-    top = argparse.ArgumentParser("segue", description="One trunk looks once, small heads read regions.")
+    top = Parser("segue", description="One trunk looks once, small heads read regions.")
     top.add_argument("--version", action="version", version=f"segue {__version__}")
-    top.set_defaults(debug=False)
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add_predict(commands)
     add_train(commands)
@@ -49,13 +77,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction[Parser]
 
 
-def add_command(commands: Commands, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+def add_command(commands: Commands, name: str, run: Command, summary: str) -> Parser:
     """A command with the arguments that all have."""
     command = commands.add_parser(name, help=summary, description=summary[:1].upper() + summary[1:] + ".")
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
     command.set_defaults(command=run)
     return command
 
@@ -91,6 +121,7 @@ def add_evaluate(commands: Commands) -> None:
     what.add_argument("--predictions", type=Path, metavar="FILE", help="a scenes.json or a COCO results JSON")
     command.add_argument("--data", required=True, metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
     command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
+    command.add_argument("--by", metavar="KEY", help="also score apart by a key of the image entries, such as kind")
     command.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers there, too")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
@@ -144,11 +175,10 @@ def predict(arguments: argparse.Namespace) -> None:
     from segue.engine.predictor import load
 
     imported()
-
-    predictor = load(arguments.model, arguments.device)
-    if arguments.tasks:
-        predictor = predictor.only(arguments.tasks.split(","))
     options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile)
+    predictor = load(arguments.model, arguments.device)
+    if arguments.tasks is not None:
+        predictor = predictor.only([name.strip() for name in arguments.tasks.split(",")])
     report = predict_files(predictor, arguments.inputs, arguments.out, options)
     print(f"{report.regions} regions in {report.done} inputs: {arguments.out}/scenes.json and pictures beside it")
 
@@ -160,7 +190,6 @@ def train(arguments: argparse.Namespace) -> None:
     from segue.engine.train import train as run
 
     imported()
-
     recipe = read_recipe(arguments.recipe, arguments.set)
     out = arguments.out or Path("runs") / recipe.name
     numbers = run(recipe, out, arguments.resume, arguments.device)
@@ -178,7 +207,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     imported()
     if arguments.predictions:
         tasks = all_tasks()
-        dataset = open_dataset(arguments.data, {task.name: task.parse for task in tasks}, arguments.images)
+        parsers = {task.name: task.parse for task in tasks}
+        dataset = open_dataset(arguments.data, parsers, arguments.images, need_images=False)
         numbers = evaluate_predictions(arguments.predictions, dataset, tasks)
     else:
         from segue.engine.evaluate import evaluate as score
@@ -186,7 +216,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
         predictor = load(arguments.model, arguments.device)
         parsers = {task.name: task.parse for task in predictor.tasks}
-        numbers = score(predictor, open_dataset(arguments.data, parsers, arguments.images))
+        numbers = score(predictor, open_dataset(arguments.data, parsers, arguments.images), by=arguments.by)
     print(format_table(numbers))
     if arguments.out:
         write_metrics(arguments.out, numbers)

@@ -20,7 +20,11 @@ OWN_KEYS = ("id", "file_name", "height", "width")
 
 
 def read_coco(
-    path: Path, parsers: Mapping[str, Parser], images: Path | None = None, name: str | None = None
+    path: Path,
+    parsers: Mapping[str, Parser],
+    images: Path | None = None,
+    name: str | None = None,
+    need_images: bool = True,
 ) -> Dataset:
     """A COCO instance file with its pictures.
 
@@ -31,15 +35,18 @@ def read_coco(
         parsers: by field of `Regions`.
         images: folder of the pictures; None guesses as `find_images` does.
         name: what to call the data set, else the path.
+        need_images: refuse a set whose pictures are not there; scoring saved predictions works without them.
 
     Raises:
         DataError: the file has fatal faults; it names the first and their number.
     """
     content = load_json(path)
     _refuse(content_faults(content), path)
-    pictures: list[dict[str, Any]] = content["images"]
-    folder = images or find_images(path, [row["file_name"] for row in pictures])
-    _refuse(list(file_faults(pictures, folder)), path)
+    pictures: list[dict[str, Any]] = sorted(content["images"], key=lambda row: int(row["id"]))  # COCOeval's order
+    folder = images or path.parent
+    if need_images:
+        folder = images or find_images(path, [row["file_name"] for row in pictures])
+        _refuse(list(file_faults(pictures, folder)), path)
     by_picture: dict[int, list[Annotation]] = {row["id"]: [] for row in pictures}
     for annotation in content["annotations"]:
         by_picture[annotation["image_id"]].append(annotation)

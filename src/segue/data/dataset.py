@@ -14,14 +14,18 @@ from segue.data.records import Annotation, Dataset, Parser, Record
 __all__ = ["Annotation", "Dataset", "Parser", "Record", "locate", "open_dataset", "statistics"]
 
 
-def open_dataset(reference: str, parsers: Mapping[str, Parser], images: str | None = None) -> Dataset:
+def open_dataset(
+    reference: str, parsers: Mapping[str, Parser], images: str | None = None, need_images: bool = True
+) -> Dataset:
     """The data set that a reference means (see `locate`), checked, with the fields that ``parsers`` fill.
+
+    Without ``need_images`` the pictures themselves may be missing.
 
     Raises:
         DataError: it does not exist, or has fatal faults.
     """
     path, folder = locate(reference, images)
-    return read_coco(path, parsers, folder, name=reference)
+    return read_coco(path, parsers, folder, name=reference, need_images=need_images)
 
 
 def statistics(dataset: Dataset) -> str:

@@ -15,7 +15,7 @@ from segue.tasks import Metric, RegionTask
 
 
 def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: str | None = None) -> dict[str, float]:
-    """Every metric of the model's tasks on a data set, by ``group/name``, with ``images`` and ``seconds``.
+    """Every metric of the tasks that model and data set share, by ``group/name``, with ``images`` and ``seconds``.
 
     Detections of every score count: metrics that need one operating point have it themselves.
 
@@ -28,17 +28,25 @@ def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: 
     """
     check_classes(predictor, dataset)
     start = time.perf_counter()
-    everything = metrics_of(predictor.tasks, dataset.categories)
+    tasks = [task for task in predictor.tasks if annotated(dataset, task)]
+    everything = metrics_of(tasks, dataset.categories)
     parts: dict[str, list[Metric]] = {}
     for index, (predicted, truth) in enumerate(pairs(predictor, dataset, progress)):
         groups = [everything]
         if by is not None:
             name = part_of(dataset, index, by)
-            groups.append(parts.setdefault(name, metrics_of(predictor.tasks, dataset.categories)))
+            groups.append(parts.setdefault(name, metrics_of(tasks, dataset.categories)))
         for metric in (metric for group in groups for metric in group):
             metric.update(predicted, truth)
     numbers = compute(everything) | {"images": len(dataset), "seconds": round(time.perf_counter() - start, 3)}
     return numbers | {f"{part}:{n}": value for part in sorted(parts) for n, value in compute(parts[part]).items()}
+
+
+def annotated(dataset: Dataset, task: RegionTask) -> bool:
+    """Whether the data set's first objects carry what the task predicts; a set without any object carries all."""
+    regions = (dataset.regions(index) for index in range(len(dataset)))
+    first = next((found for found in regions if len(found)), None)
+    return first is None or first.field(task.name) is not None
 
 
 def metrics_of(tasks: list[RegionTask], categories: Categories) -> list[Metric]:

@@ -15,6 +15,7 @@ from segue.data.check import load_json
 from segue.data.records import Dataset
 from segue.data.results import checked_results
 from segue.data.rle import runs_box, segmentation_runs
+from segue.engine.evaluate import annotated
 from segue.engine.output import checked_entries, label_indices, parse_regions
 from segue.errors import DataError, UsageError
 from segue.files import atomic_write
@@ -174,9 +175,7 @@ def _with_box(row: dict[str, Any], size: tuple[int, int], where: str) -> dict[st
 
 def _carried(task: RegionTask, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
     """Whether some predicted region, or none at all, and some annotated region have what the task reads."""
-    annotated = (dataset.regions(index) for index in range(len(dataset)))
-    truth = next((regions for regions in annotated if len(regions)), None)
-    if truth is not None and truth.field(task.name) is None:
+    if not annotated(dataset, task):
         return False
     firsts = [(found, dataset.records[index].size) for index, found in saved.items() if found.rows]
     parser = {task.name: task.parse}
