@@ -69,7 +69,9 @@ class Masks:
     def __getitem__(self, index: Any) -> Any:
         """An int gives a dense (H, W) bool tensor; a slice, bool mask or index tensor gives `Masks`."""
         if isinstance(index, int):
-            return self.select(torch.tensor([index % len(self)])).dense()[0]
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"mask {index} of {len(self)}")  # which also ends iteration
+            return self.select(torch.tensor([index % len(self)], device=self.boxes.device)).dense()[0]
         return self.select(torch.arange(len(self), device=self.boxes.device)[index])
 
     def select(self, index: Tensor) -> Masks:
