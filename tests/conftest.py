@@ -24,6 +24,27 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.json"))
 
 
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of nuclei with random weights. From a threshold of 0.3 on down it finds 20 things in any picture."""
+    from segue.engine.recipe import check_network, to_plain
+    from segue.models.region_network import RegionNetwork
+    from segue.models.weights import ModelFile, write_model
+    from segue.structures import Categories
+    from segue.tasks import BOXES, MASKS
+
+    values = tiny_values(Path())["network"]
+    values["proposals"] |= {"pre_nms": 64, "post_nms": 64}
+    values["tasks"]["boxes"] |= {"detections": 20, "score": 0.0}
+    settings, categories = check_network(values, [BOXES, MASKS], "the test"), Categories.from_names(["nucleus"])
+    torch.manual_seed(5)
+    network = RegionNetwork(settings, categories, [BOXES, MASKS])
+    torch.nn.init.normal_(network.heads["masks"].logits.weight, std=0.5)  # masks of some shape
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    write_model(path, ModelFile("tiny", to_plain(settings), categories.to_json(), None, network.state_dict()))
+    return path
+
+
 def tiny_values(data: Path) -> dict[str, Any]:
     """A recipe that trains in seconds."""
     return {

@@ -17,6 +17,8 @@ from segue.data.images import MAX_PIXELS
 from segue.errors import ImageError, UsageError
 from segue.files import atomic_file
 
+SIGN = "written by segue"  # in the metadata of our own videos
+
 
 def frames(path: str | os.PathLike[str]) -> Iterator[tuple[int, Tensor]]:
     """The frames of the first video stream in order: number from 0, and (3, H, W) uint8 RGB, upright.
@@ -52,6 +54,17 @@ def frame_rate(path: str | os.PathLike[str]) -> Fraction:
         return Fraction(stream.average_rate or 25)
 
 
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Whether the place is free, or holds a video that `write_video` wrote."""
+    if not Path(path).exists():
+        return True
+    try:
+        with _opened(path) as (container, _):
+            return bool(container.metadata.get("comment") == SIGN)
+    except ImageError:
+        return False
+
+
 def write_video(path: str | os.PathLike[str], images: Iterable[Tensor], rate: float | Fraction = 25) -> None:
     """An MP4 file of (3, H, W) uint8 RGB pictures of one size, as H.264 where PyAV has it, else MPEG-4.
 
@@ -64,6 +77,7 @@ def write_video(path: str | os.PathLike[str], images: Iterable[Tensor], rate: fl
     av = _av()
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with atomic_file(Path(path)) as file, av.open(file, "w", format="mp4") as container:
+        container.metadata["comment"] = SIGN
         _encode(container, codec, images, Fraction(rate).limit_denominator(1001), Path(path))
 
 

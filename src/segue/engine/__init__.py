@@ -1,0 +1,1 @@
+"""The loops: train, predict, evaluate, and the files that they read and write."""

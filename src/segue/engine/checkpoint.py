@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from segue.errors import CheckpointError
 from segue.files import atomic_write
-from segue.models.weights import content_hash, load_state, read_tensors
+from segue.models.weights import load_state, read_tensors, seal, unseal
+
+KEY = "segue_run"
 
 
 @dataclass
@@ -40,8 +42,7 @@ def write_checkpoint(
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in values.items()}
     tensors = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    header = {**asdict(progress), "sha256": content_hash(tensors)}
-    atomic_write(path, save(tensors, {"segue_run": json.dumps(header)}))
+    atomic_write(path, save(tensors, {KEY: seal(tensors, json.dumps(asdict(progress)))}))
 
 
 def read_checkpoint(
@@ -49,14 +50,9 @@ def read_checkpoint(
 ) -> Progress:
     """Fill network, averaged network and optimiser from `write_checkpoint`; raises `CheckpointError`."""
     tensors, metadata = read_tensors(path)
-    try:
-        header = json.loads(metadata["segue_run"])
-        digest = header.pop("sha256")
-        progress = Progress(**header)
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError("not a checkpoint of a training run", where=path, cure="train without --resume") from None
-    if content_hash(tensors) != digest:
-        raise CheckpointError("the content does not match its hash", where=path, cure="train without --resume")
+    if KEY not in metadata:
+        raise CheckpointError("not a checkpoint of a training run", where=path, cure="train without --resume")
+    progress = Progress(**json.loads(unseal(tensors, metadata[KEY], path)))
     load_state(network, _below(tensors, "network."), path)
     if average is not None:
         load_state(average, _below(tensors, "average."), path)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segue.data.dataset import Dataset
 from segue.data.transforms import Augmentation, apply_geometry, jitter_intensity, random_geometry
+from segue.errors import SegueError
 from segue.models.region_network import Batch
 from segue.nn.conventions import Conventions
 from segue.nn.normalise import normalise, pad_images
@@ -60,6 +61,13 @@ class TrainingPictures(TorchDataset[Sample]):
         image = jitter_intensity(image, self.augmentation, rng)
         return Sample(image, regions, str(self.dataset.records[place.picture].file))
 
+    def __getitems__(self, places: Sequence[Place]) -> list[Sample] | SegueError:
+        """The pictures of a step; or the error, which a loader process could only raise as a text of its traceback."""
+        try:
+            return [self[place] for place in places]
+        except SegueError as error:
+            return error
+
 
 class Stream(Sampler[list[Place]]):
     """Batches of places from ``first`` to ``last`` step: epoch after epoch, each in its own order.
@@ -95,8 +103,10 @@ class Collate:
     conventions: Conventions
     multiple: int
 
-    def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Pack the truth of all pictures one after the other."""
+    def __call__(self, samples: Sequence[Sample] | SegueError) -> Batch | SegueError:
+        """Pack the truth of all pictures one after the other; an error passes."""
+        if isinstance(samples, SegueError):
+            return samples
         images, sizes = pad_images([s.image for s in samples], self.multiple)
         counts = torch.tensor([len(s.regions) for s in samples])
         return Batch(
@@ -108,9 +118,14 @@ class Collate:
         )
 
 
-def make_loader(pictures: TrainingPictures, stream: Stream, collate: Collate, workers: int) -> DataLoader[Batch]:
-    """The stream as batches, prepared in ``workers`` processes (0: in this one)."""
-    return DataLoader(
+def load_batches(pictures: TrainingPictures, stream: Stream, collate: Collate, workers: int) -> Iterator[Batch]:
+    """The stream as batches, prepared in ``workers`` processes (0: in this one).
+
+    Raises:
+        ImageError: a picture cannot be read.
+        DataError: one is not as annotated.
+    """
+    loader: DataLoader[Batch | SegueError] = DataLoader(
         pictures,  # type: ignore[arg-type]
         batch_sampler=stream,
         num_workers=workers,
@@ -118,3 +133,7 @@ def make_loader(pictures: TrainingPictures, stream: Stream, collate: Collate, wo
         timeout=TIMEOUT if workers else 0,
         persistent_workers=False,
     )
+    for batch in loader:
+        if isinstance(batch, SegueError):
+            raise batch
+        yield batch

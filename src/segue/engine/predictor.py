@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -66,7 +67,9 @@ class Predictor:
         known = [task.name for task in self.tasks]
         for name in names:
             if name not in known:
-                raise UsageError(f"{self.name} has no task {name!r}", where="--tasks", cure=f"it has {', '.join(known)}")
+                raise UsageError(
+                    f"{self.name} has no task {name!r}", where="--tasks", cure=f"it has {', '.join(known)}"
+                )
         tasks = [task for task in self.tasks if task.name in names or task.selects]
         return Predictor(self.name, self.network, self.categories, tasks, self.resize, self.notes)
 
@@ -89,15 +92,21 @@ class Predictor:
     def stream(self, pictures: Sequence[Picture], threshold: float = 0.5, batch: int = 1) -> Iterator[Scene]:
         """As `predict`, but one Scene after the other, in order, with only a batch in memory."""
         decoded = ((_decode(p), str(p) if isinstance(p, str | Path) else None) for p in pictures)
-        for _, group in groupby(decoded, key=lambda pair: pair[0].shape):
-            chunk: list[tuple[Tensor, str | None]] = []
-            for pair in group:
-                chunk.append(pair)
-                if len(chunk) == batch:
-                    yield from self.scenes(chunk, threshold)
-                    chunk = []
-            if chunk:
-                yield from self.scenes(chunk, threshold)
+        return (scene for _, scene in self.look(decoded, threshold, batch))
+
+    def look(
+        self, pictures: Iterable[tuple[Tensor, str | None]], threshold: float = 0.5, batch: int = 1
+    ) -> Iterator[tuple[Tensor, Scene]]:
+        """Decoded pictures (3, H, W) uint8 with their files -> each with its scene, in order.
+
+        Raises:
+            UsageError: ``batch`` is below 1.
+        """
+        if batch < 1:
+            raise UsageError(f"a batch of {batch} pictures", cure="use 1 or more")
+        for _, group in groupby(pictures, key=lambda picture: picture[0].shape):
+            while chunk := list(islice(group, batch)):
+                yield from zip([pixels for pixels, _ in chunk], self.scenes(chunk, threshold), strict=True)
 
     @torch.inference_mode()
     def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
@@ -153,11 +162,11 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
+        if re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+            return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError):
-        raise UsageError(f"no device {name!r} here", cure="use auto, cpu, cuda, cuda:N or mps") from None
-    return device
+        pass
+    raise UsageError(f"no device {name!r} here", where="--device", cure="use auto, cpu, cuda, cuda:N or mps")
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:
@@ -167,15 +176,18 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
         CheckpointError: the file is damaged, not a model, or does not fit its own settings.
         UsageError: there is no such model or device.
     """
+    target = pick_device(device)
     path = find_model(str(model))
     file = read_model(path)
     tasks = tasks_named(list(file.network.get("tasks", {})))
-    categories = Categories.from_json(file.categories)
-    network = RegionNetwork(check_network(file.network, tasks, str(path)), categories, tasks)
-    if not file.state:
-        raise CheckpointError("no weights inside", where=path, cure="train the model again")
+    try:
+        categories = Categories.from_json(file.categories)
+        network = RegionNetwork(check_network(file.network, tasks, str(path)), categories, tasks)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, MemoryError) as error:
+        what = f"settings of an impossible network ({type(error).__name__}: {error})"
+        raise CheckpointError(what, where=path, cure="use a file that Segue wrote") from error
     load_state(network, file.state, path)
-    network.to(pick_device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Predictor(file.name, network, categories, tasks, file.resize, file.notes)
 
 
@@ -187,7 +199,7 @@ def _decode(picture: Any) -> Tensor:
     if isinstance(picture, str | Path):
         return read_image(picture)
     if isinstance(picture, Tensor):
-        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
+        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3 or not picture.numel():
             raise UsageError(f"a tensor picture must be (3, H, W) uint8, not {tuple(picture.shape)} {picture.dtype}")
         return picture
     if isinstance(picture, Image.Image | np.ndarray):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-
 from segue.data.dataset import Dataset
 from segue.data.images import to_pil
 from segue.draw import contact_sheet, side_by_side

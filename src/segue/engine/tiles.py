@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from segue.data.geometry import Geometry
@@ -16,6 +14,7 @@ from segue.errors import UsageError
 from segue.ops import box_iou, mask_iou, unite_masks, warp_masks
 from segue.structures import Masks, Regions, Scene
 
+SMALLEST = 64  # pixels, side of a tile
 SAME = 0.5  # IoU inside the strip that two tiles share, from which two findings are one object
 
 
@@ -51,14 +50,19 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(i * (length - side) / (count - 1)) for i in range(count)]
 
 
+def check_side(side: int) -> None:
+    """Raise `UsageError` for tiles too small to see anything in."""
+    if side < SMALLEST:
+        raise UsageError(f"tiles of {side} pixels are too small", where="--tile", cure=f"use {SMALLEST} or more")
+
+
 def predict_tiled(predictor: Predictor, image: Tensor, side: int, threshold: float, file: str | None = None) -> Scene:
     """As `Predictor.predict` for one picture (3, H, W) uint8, with only a tile of ``side`` pixels in the network.
 
     Raises:
         UsageError: ``side`` is below 64 pixels.
     """
-    if side < 64:
-        raise UsageError(f"tiles of {side} pixels are too small to see anything in", where="--tile", cure="64 or more")
+    check_side(side)
     size = (image.shape[1], image.shape[2])
     tiles = tiles_of(size, side)
     found = [_look(predictor, image, tile, size, threshold) for tile in tiles]
@@ -91,6 +95,9 @@ def merge(found: list[Regions], tiles: list[Tile], size: tuple[int, int]) -> Reg
     Two findings are one object if they have one class and agree inside the strip that both tiles see. Of one object's
     findings the best that no tile's edge cuts stands; if all are cut, they are united.
     """
+    from scipy.sparse import coo_matrix  # slow to import, and only large pictures need it
+    from scipy.sparse.csgraph import connected_components
+
     together = Regions.cat(found)
     if len(together) == 0:
         return together

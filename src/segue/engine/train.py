@@ -18,9 +18,9 @@ from tqdm import tqdm
 from segue.data.dataset import Dataset, open_dataset
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
 from segue.engine.evaluate import check_classes, evaluate
-from segue.engine.loader import Collate, Stream, TrainingPictures, make_loader
+from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
 from segue.engine.optimise import learning_rate, make_optimizer, update_average
-from segue.engine.predictor import Predictor
+from segue.engine.predictor import Predictor, pick_device
 from segue.engine.recipe import Recipe, to_plain
 from segue.engine.samples import write_samples
 from segue.errors import DataError, TrainingError, UsageError
@@ -75,6 +75,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, device: str = "aut
 
 def make_fabric(recipe: Recipe, device: str) -> Fabric:
     """One device, or one process per device where ``torchrun`` started several."""
+    pick_device(device)  # raises for one that is not there
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     accelerator = {"auto": "auto", "cuda": "gpu"}.get(device.split(":")[0], device)
     devices: Any = world if world > 1 or ":" not in device else [int(device.split(":")[1])]
@@ -133,11 +134,11 @@ def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) ->
     )
     pictures = TrainingPictures(run.train, run.recipe.augmentation, run.tasks, s.seed)
     collate = Collate(run.network.conventions, run.network.trunk.strides[-2])
-    loader = make_loader(pictures, stream, collate, s.workers)
+    batches = load_batches(pictures, stream, collate, s.workers)
     bar = tqdm(initial=progress.step, total=s.steps, desc="train", unit="step", disable=not fabric.is_global_zero)
     numbers: dict[str, float] = {}
-    with Log(run.folder, fabric.is_global_zero) as log:
-        for batch in loader:
+    with Log(run.folder, fabric.is_global_zero) as log, bar:
+        for batch in batches:
             losses = train_step(run, network, optimizer, to_device(batch, fabric.device, s.channels_last))
             progress.step += 1
             bar.update()
@@ -152,7 +153,6 @@ def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) ->
             if s.patience and progress.stale >= s.patience:
                 save(run, bare)
                 break
-    bar.close()
     return numbers
 
 

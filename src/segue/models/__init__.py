@@ -1,0 +1,1 @@
+"""Whole models, their settings, files and zoo."""

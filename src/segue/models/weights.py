@@ -42,9 +42,22 @@ class ModelFile:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def content_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes: finds the flipped byte that a loader would take silently."""
-    digest = hashlib.sha256()
+def seal(state: Mapping[str, Tensor], header: str) -> str:
+    """A header behind the hash of itself and of the tensors."""
+    return f"{content_hash(state, header)} {header}"
+
+
+def unseal(state: Mapping[str, Tensor], sealed: str, path: Path) -> str:
+    """The header in `seal`'s text; raises `CheckpointError` where it or a tensor has changed since."""
+    digest, _, header = sealed.partition(" ")
+    if digest != content_hash(state, header):
+        raise CheckpointError("the content does not match its hash", where=path, cure="it is damaged: fetch it again")
+    return header
+
+
+def content_hash(state: Mapping[str, Tensor], header: str) -> str:
+    """SHA-256 over a header and all names, types, shapes and bytes: finds the flipped bit that loads silently."""
+    digest = hashlib.sha256(header.encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -58,16 +71,15 @@ def write_model(path: Path, model: ModelFile, half: bool = False) -> None:
         name: (t.half() if half and t.dtype == torch.float32 else t).detach().cpu().contiguous()
         for name, t in model.state.items()
     }
-    header = {
+    content = {
         "format": FORMAT,
         "name": model.name,
         "network": model.network,
         "categories": model.categories,
         "resize": model.resize,
         "notes": model.notes,
-        "sha256": content_hash(state),
     }
-    atomic_write(path, save(state, {KEY: json.dumps(header)}))
+    atomic_write(path, save(state, {KEY: seal(state, json.dumps(content))}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -81,15 +93,28 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(
             f"not a whole safetensors file ({' '.join(str(error).split())})",
             where=path,
-            cure="it may be truncated, or a pickle: fetch it again, or use `segue convert` for public checkpoints",
+            cure="it may be cut short, or a pickle: fetch it again",
         ) from None
 
 
 def read_model(path: Path) -> ModelFile:
     """Read and check a model file: format, content hash, and that no weight is infinite or NaN."""
     state, metadata = read_tensors(path)
+    if KEY not in metadata:
+        raise CheckpointError(
+            "the weights of something else than a Segue model", where=path, cure="give a file that Segue wrote"
+        )
+    model = _parse(unseal(state, metadata[KEY], path), state, path)
+    bad = [n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    if bad:
+        raise CheckpointError(f"weights that are not numbers, first in {bad[0]}", where=path, cure="train it again")
+    return model
+
+
+def _parse(text: str, state: dict[str, Tensor], path: Path) -> ModelFile:
     try:
-        header = json.loads(metadata[KEY])
+        header = json.loads(text)
+        version = header["format"]
         model = ModelFile(
             name=str(header["name"]),
             network=dict(header["network"]),
@@ -98,18 +123,10 @@ def read_model(path: Path) -> ModelFile:
             state=state,
             notes=dict(header.get("notes", {})),
         )
-        version, digest = header["format"], header["sha256"]
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise CheckpointError(
-            "the weights of something else than a Segue model", where=path, cure="convert it: segue convert --help"
-        ) from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+        raise CheckpointError("its header makes no sense", where=path, cure="write it again with Segue") from None
     if version != FORMAT:
         raise CheckpointError(f"format {version}, this Segue reads {FORMAT}", where=path, cure="update segue")
-    if content_hash(state) != digest:
-        raise CheckpointError("the content does not match its hash", where=path, cure="it is damaged: fetch it again")
-    bad = [n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())]
-    if bad:
-        raise CheckpointError(f"weights that are not numbers, first in {bad[0]}", where=path, cure="train it again")
     return model
 
 

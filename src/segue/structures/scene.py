@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
 from torch import Tensor
 
@@ -47,6 +49,16 @@ class Scene:
         labels = self.regions.labels
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.categories):
             raise DataError(f"a label is outside the {len(self.categories)} categories", where=self.file)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write scenes.json and, where ``file`` can still be read, an overlay into a folder, as `segue predict` does.
+
+        Raises:
+            UsageError: the folder cannot be written, or the file holds another picture now.
+        """
+        from segue.engine.picture import save  # the one import that goes up: drawing and writing know the tasks
+
+        save(self, Path(folder))
 
     def __repr__(self) -> str:
         h, w = self.size
