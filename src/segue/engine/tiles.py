@@ -147,8 +147,8 @@ def _one_each(regions: Regions, names: Tensor, count: int, cut: Tensor) -> Regio
     assert regions.scores is not None
     rank = regions.scores - 2.0 * cut  # whole ones before cut ones
     order = rank.argsort(descending=True, stable=True)
-    best = torch.full((count,), -1)
-    best[names[order].flip(0)] = order.flip(0)  # the last write, the highest rank, stays
+    order = order[names[order].argsort(stable=True)]  # name by name, the best first in each
+    best = order[torch.searchsorted(names[order], torch.arange(count))]
     united = regions.select(best)
     halves = cut[best]  # every finding of these is cut
     if bool(halves.any()):
