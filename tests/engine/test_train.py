@@ -137,3 +137,27 @@ def test_a_picture_without_objects_trains_and_predicts(tmp_path: Path, write_rec
     scene = segue.load(tmp_path / "run", device="cpu").predict(tmp_path / "empty.png")
     assert len(scene.regions) == 0
     assert scene.regions.masks is not None
+
+
+@pytest.mark.parametrize("values", [{"precision": "bf16"}, {"optimizer": "adamw", "clip": 1.0, "schedule": "step"}])
+def test_other_ways_to_train(write_recipe: Write, tmp_path: Path, values: dict[str, object]) -> None:
+    recipe = read_recipe(write_recipe(training={"steps": 2, "evaluate_every": 9, **values}))
+    train(recipe, tmp_path / "run", device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 2
+    assert all(value == value for value in lines[-1].values())  # no NaN
+
+
+def test_a_model_file_as_a_start_keeps_what_fits(
+    write_recipe: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = {"steps": 1, "evaluate_every": 9, "lr": 0.0, "ema": 0.0, "weight_decay": 0.0}
+    train(read_recipe(write_recipe(training=still)), tmp_path / "first", device="cpu")
+    path = write_recipe(training={**still, "seed": 5}, weights=str(tmp_path / "first" / "last.safetensors"))
+    wider = {"boxes": {"channels": 40}, "masks": {"channels": 16, "convolutions": 1}}
+    train(read_recipe(path, [f"network.tasks={json.dumps(wider)}"]), tmp_path / "second", device="cpu")
+    assert "tensors kept, 6 fresh: heads.boxes.fc1.weight" in capsys.readouterr().out
+    first, second = (load_file(tmp_path / run / "last.safetensors") for run in ("first", "second"))
+    kept = "trunk.backbone.stages.2.0.conv1.weight"
+    assert torch.equal(first[kept], second[kept])
+    assert first["heads.boxes.fc1.weight"].shape != second["heads.boxes.fc1.weight"].shape

@@ -139,7 +139,7 @@ def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) ->
     numbers: dict[str, float] = {}
     with Log(run.folder, fabric.is_global_zero) as log, bar:
         for batch in batches:
-            losses = train_step(run, network, optimizer, to_device(batch, fabric.device, s.channels_last))
+            losses = train_step(run, network, optimizer, batch.to(fabric.device, s.channels_last))
             progress.step += 1
             bar.update()
             if progress.step % s.log_every == 0 or progress.step == s.steps:
@@ -237,21 +237,7 @@ def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
 
 def predictor_of(run: Run) -> Predictor:
     """The scored weights, ready for use."""
-    return Predictor(
-        run.recipe.name, run.scored, run.train.categories, run.tasks, run.recipe.augmentation.resize
-    )
-
-
-def to_device(batch: Batch, device: torch.device, channels_last: bool) -> Batch:
-    """The batch's tensors on the device."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return Batch(
-        images=batch.images.to(device, memory_format=layout),
-        sizes=batch.sizes.to(device),
-        truth=batch.truth.to(device),
-        owners=batch.owners.to(device),
-        files=batch.files,
-    )
+    return Predictor(run.recipe.name, run.scored, run.train.categories, run.tasks, run.recipe.augmentation.resize)
 
 
 def forget_after(path: Path, step: int) -> None:

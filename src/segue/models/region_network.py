@@ -7,7 +7,6 @@ features of a region, so any per-region output can be added.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -23,9 +22,10 @@ from segue.structures import Categories, Regions
 from segue.tasks import Detections, RegionHead, RegionTask, Sampled
 
 
-@dataclass(frozen=True)
 class Batch:
     """Pictures of one training step, padded at right and bottom to one size.
+
+    No dataclass: Fabric's mixed precision takes those apart, and stumbles over the frozen ones inside.
 
     Attributes:
         images: (B, 3, H, W) normalised.
@@ -35,11 +35,14 @@ class Batch:
         files: the pictures' files, for messages.
     """
 
-    images: Tensor
-    sizes: Tensor
-    truth: Regions
-    owners: Tensor
-    files: list[str]
+    def __init__(self, images: Tensor, sizes: Tensor, truth: Regions, owners: Tensor, files: list[str]) -> None:
+        self.images, self.sizes, self.truth, self.owners, self.files = images, sizes, truth, owners, files
+
+    def to(self, device: torch.device, channels_last: bool) -> Batch:
+        """The batch on a device, its images in the given memory layout."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        images = self.images.to(device, memory_format=layout)
+        return Batch(images, self.sizes.to(device), self.truth.to(device), self.owners.to(device), self.files)
 
 
 class RegionNetwork(nn.Module):
@@ -65,7 +68,9 @@ class RegionNetwork(nn.Module):
         selectors = [task.name for task in tasks if task.selects]
         if len(selectors) != 1:
             raise RecipeError(
-                f"{len(selectors)} of the tasks choose detections", where="network.tasks", cure="exactly one must (boxes)"
+                f"{len(selectors)} of the tasks choose detections",
+                where="network.tasks",
+                cure="exactly one must (boxes)",
             )
         self.selector = selectors[0]
 
