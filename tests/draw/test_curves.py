@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from segue.draw import plot_curves
-from segue.draw.curves import PALETTE, ticks, unbroken
+from segue.drawing import plot_curves
+from segue.drawing.curves import PALETTE, ticks, unbroken
 
 
 @pytest.mark.parametrize(

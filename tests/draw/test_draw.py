@@ -3,11 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from segue.draw import contact_sheet, draw_boxes, draw_masks, draw_scene, object_colors, region_labels, side_by_side
-from segue.draw.boxes import labels_fit, place_chip
-from segue.draw.colors import ink_on, mix
-from segue.draw.masks import contours
-from segue.draw.text import clean, fit, font
+from segue.drawing import contact_sheet, draw_boxes, draw_masks, draw_scene, object_colors, region_labels, side_by_side
+from segue.drawing.boxes import labels_fit, place_chip
+from segue.drawing.colors import ink_on, mix
+from segue.drawing.masks import contours
+from segue.drawing.text import clean, fit, font
 from segue.errors import UsageError
 from segue.structures import Categories, Masks, Regions, Scene
 

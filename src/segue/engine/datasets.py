@@ -8,7 +8,7 @@ from pathlib import Path
 from segue.data.check import check_coco
 from segue.data.dataset import locate, open_dataset, statistics
 from segue.data.images import to_pil
-from segue.draw import contact_sheet
+from segue.drawing import contact_sheet
 from segue.engine.picture import draw
 from segue.files import atomic_write
 from segue.tasks import all_tasks

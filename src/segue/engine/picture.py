@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from segue.data.images import read_image, to_pil, to_tensor
-from segue.draw import draw_scene
+from segue.drawing import draw_scene
 from segue.engine.output import SceneWriter
 from segue.errors import ImageError
 from segue.structures import Scene

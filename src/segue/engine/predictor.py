@@ -108,7 +108,7 @@ class Predictor:
             while chunk := list(islice(group, batch)):
                 yield from zip([pixels for pixels, _ in chunk], self.scenes(chunk, threshold), strict=True)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: its tensors could not be used in anything that learns or writes in place
     def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
         """Decoded pictures (3, H, W) uint8 with their files, through the network together."""
         originals = [(p.shape[1], p.shape[2]) for p, _ in pictures]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segue.data.dataset import Dataset
 from segue.data.images import to_pil
-from segue.draw import contact_sheet, side_by_side
+from segue.drawing import contact_sheet, side_by_side
 from segue.engine.picture import draw
 from segue.engine.predictor import Predictor
 from segue.files import atomic_write

@@ -114,8 +114,10 @@ def read_model(path: Path) -> ModelFile:
 def _parse(text: str, state: dict[str, Tensor], path: Path) -> ModelFile:
     try:
         header = json.loads(text)
-        version = header["format"]
-        model = ModelFile(
+        if header["format"] != FORMAT:
+            what = f"format {header['format']}, this Segue reads {FORMAT}"
+            raise CheckpointError(what, where=path, cure="update segue")
+        return ModelFile(
             name=str(header["name"]),
             network=dict(header["network"]),
             categories=list(header["categories"]),
@@ -125,9 +127,6 @@ def _parse(text: str, state: dict[str, Tensor], path: Path) -> ModelFile:
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         raise CheckpointError("its header makes no sense", where=path, cure="write it again with Segue") from None
-    if version != FORMAT:
-        raise CheckpointError(f"format {version}, this Segue reads {FORMAT}", where=path, cure="update segue")
-    return model
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.geometry import Geometry
-from segue.draw import draw_boxes, object_colors, region_labels
+from segue.drawing import draw_boxes, object_colors, region_labels
 from segue.metrics.coco_ap import CocoAP
 from segue.nn.conventions import Conventions
 from segue.nn.losses import smooth_l1

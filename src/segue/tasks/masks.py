@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from segue.data.geometry import Geometry
 from segue.data.rle import decode_segmentations, encode_masks
-from segue.draw import draw_masks, object_colors
+from segue.drawing import draw_masks, object_colors
 from segue.metrics.coco_ap import CocoAP
 from segue.metrics.matching import Matching
 from segue.nn.conventions import Conventions

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from segue.draw.text import fit, font, line_height
+from segue.drawing.text import fit, font, line_height
 from segue.errors import UsageError
 
 PAPER = (250, 250, 250)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from segue.draw.text import Font, fit, font, line_height
+from segue.drawing.text import Font, fit, font, line_height
 from segue.structures.categories import Color
 
 PALETTE: tuple[Color, ...] = (

@@ -9,8 +9,8 @@ from statistics import median
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from segue.draw.colors import ink_on
-from segue.draw.text import fit, font, line_height
+from segue.drawing.colors import ink_on
+from segue.drawing.text import fit, font, line_height
 from segue.errors import UsageError
 from segue.structures.categories import Color
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segue.draw.colors import mix
+from segue.drawing.colors import mix
 from segue.errors import UsageError
 from segue.structures import Masks
 from segue.structures.categories import Color
