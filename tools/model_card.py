@@ -16,7 +16,7 @@ from pathlib import Path
 
 from segue.data.dataset import Dataset, open_dataset
 from segue.data.images import to_pil
-from segue.draw import contact_sheet, plot_curves, side_by_side
+from segue.drawing import contact_sheet, plot_curves, side_by_side
 from segue.engine.evaluate import pairs, part_of
 from segue.engine.picture import draw
 from segue.engine.predictor import Predictor, load
