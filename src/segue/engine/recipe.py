@@ -186,7 +186,9 @@ def _refuse_unknown_keys(kind: type[Any], values: Any, where: str, prefix: str) 
 def _unknown(what: str, key: str, name: str, allowed: list[str], where: str) -> RecipeError:
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return RecipeError(f"unknown {what} {name!r}", where=f"{where}: {key}", cure=f"{hint}allowed are {', '.join(allowed)}")
+    return RecipeError(
+        f"unknown {what} {name!r}", where=f"{where}: {key}", cure=f"{hint}allowed are {', '.join(allowed)}"
+    )
 
 
 def _override(values: dict[str, Any], override: str) -> None:
