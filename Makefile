@@ -1,10 +1,11 @@
 # make demo   run the bundled model on sample images and show where the pictures are
 # make test   linters, types, import order, tests
+# make bench  time everything and write docs/speed.md
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 
 .venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,7 +26,11 @@ test: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=
+	$(BIN)/coverage report --include="src/segue/ops/*,src/segue/structures/*,src/segue/metrics/*" --fail-under=90
+
+bench: .venv/base
+	$(BIN)/python -m benchmarks --out docs/speed.md
 
 clean:
 	rm -rf .venv demo

@@ -1,0 +1,49 @@
+"""``python -m benchmarks``: time everything, print the table, and write it where asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks import networks, ops
+from benchmarks.report import page
+from benchmarks.timing import Result, compare
+from segue.files import atomic_write
+
+CASES = {**networks.CASES, **ops.CASES}
+SECONDS, SECONDS_QUICK = 20.0, 0.1  # per case; at least five pairs are run
+
+
+def main() -> None:
+    """Parse, measure, report."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the page here, too")
+    parser.add_argument("--quick", action="store_true", help="tiny inputs: see that it runs")
+    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(CASES)}")
+    arguments = parser.parse_args()
+    names = arguments.only.split(",") if arguments.only else list(CASES)
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(CASES)}")
+    load = os.getloadavg()[0]
+    text = page(measure(names, arguments.quick), load, arguments.quick)
+    print(text, end="")
+    if arguments.out:
+        atomic_write(arguments.out, text.encode())
+
+
+def measure(names: list[str], quick: bool) -> list[Result]:
+    """The cases one after the other; inputs of one are gone before the next."""
+    results = []
+    bar = tqdm(names, unit="case")
+    for name in bar:
+        bar.set_description(name)
+        results.append(compare(name, CASES[name](quick), SECONDS_QUICK if quick else SECONDS))
+    return results
+
+
+if __name__ == "__main__":
+    main()

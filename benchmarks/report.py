@@ -1,0 +1,88 @@
+"""Results as a page of Markdown."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import vision
+from benchmarks.timing import Result
+
+HEADER = ("what", "how much", "segue", "other", "against", "ratio", "quartiles", "pairs", "difference of the results")
+
+INTRODUCTION = """\
+# Speed
+
+Written by `python -m benchmarks --out docs/speed.md` (or `make bench`).
+
+Both sides run in one process, in turns (ours, other, ours, other, ...), after two warm-up runs each. Times are medians.
+The ratio is the median over the pairs of other / ours: above 1, Segue is faster; the quartiles say how steady it is.
+The last column compares the results of the same run, so that a fast wrong answer would show.
+"""
+
+PLAIN = """\
+`plain` (`benchmarks/plain.py`) is the straightforward way in pure torch: NMS from the whole matrix of overlaps,
+RoIAlign by gathering every sample, masks pasted by `grid_sample` over the whole canvas. For whole networks it is the
+same network with these operations and in NCHW memory order. It is a reference, not a rival: a large ratio against it
+says that our operation is worth its code, not that Segue is faster than torchvision.
+"""
+
+MISSING = "torchvision's compiled operators do not load here ({}), so everything is measured against `plain`.\n"
+PRESENT = "Where torchvision has the same operation, it is the other side, else `plain`.\n"
+QUICK = "**Made with `--quick`: tiny inputs, to see that everything runs. These are no measurements.**\n"
+BUSY = (
+    "- The machine was busy with other work (load {:.1f} on {} cores before the first run): times are longer than on"
+    " an idle one. The ratios are of runs right after each other and suffer less,"
+    " but do suffer: the quartiles show how much.\n"
+)
+IDLE = "- The machine was otherwise idle (load {:.1f} on {} cores before the first run).\n"
+
+
+def page(results: Sequence[Result], load: float, quick: bool) -> str:
+    """The whole page; ``load`` is the machine's load average before the first measurement."""
+    other = MISSING.format(vision.MISSING) if vision.MISSING else PRESENT
+    parts = [INTRODUCTION, other + PLAIN, *([QUICK] if quick else []), machine(load), table(results)]
+    return "\n".join(parts)
+
+
+def machine(load: float) -> str:
+    cores = os.cpu_count() or 1
+    busy = (BUSY if load > 0.25 * cores else IDLE).format(load, cores)
+    return (
+        f"- {processor()}, {cores} cores, {torch.get_num_threads()} threads used,"
+        f" {torch.backends.cpu.get_cpu_capability()}\n"
+        f"- torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}\n"
+        f"- {datetime.date.today()}\n" + busy
+    )
+
+
+def processor() -> str:
+    """The processor's name as the system has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(results: Sequence[Result]) -> str:
+    rows = [HEADER, tuple("---" for _ in HEADER), *map(row, results)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def row(r: Result) -> tuple[str, ...]:
+    low, middle, high = r.ratios
+    ours, theirs = milliseconds(r.ours), milliseconds(r.theirs)
+    quartiles = f"{low:.2f} to {high:.2f}"
+    return r.name, r.size, ours, theirs, r.against, f"**{middle:.2f}**", quartiles, str(r.pairs), r.difference
+
+
+def milliseconds(seconds: float) -> str:
+    value = seconds * 1000
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
