@@ -445,6 +445,15 @@ def test_check_lists_all_faults_at_once(refused: Refused, spoil: Callable[..., P
         assert text in printed
 
 
+def test_names_cannot_steer_the_terminal(refused: Refused, cells: Path, tmp_path: Path) -> None:
+    content = json.loads(cells.read_text())
+    content["images"][0]["file_name"] = "\x1b[2J\x1b]0;owned\x07.png"
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(content))
+    refused("data", "check", path, "--images", cells.parent)
+    assert all(line.isprintable() for line in refused.out.splitlines())  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "[]", "3", '{"images": 1}', "\0", '{"a": 1e999}'])
 def test_files_that_are_no_annotations(refused: Refused, content: str, tmp_path: Path, model_file: Path) -> None:
     path = tmp_path / "data.json"

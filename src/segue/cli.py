@@ -226,7 +226,8 @@ def data_show(arguments: argparse.Namespace) -> None:
     """Numbers, and a contact sheet of a few pictures."""
     from segue.engine.datasets import show
 
-    print(show(arguments.data, arguments.images, arguments.out))
+    text = show(arguments.data, arguments.images, arguments.out)
+    print("\n".join(printable(line) for line in text.splitlines()))
 
 
 def data_check(arguments: argparse.Namespace) -> None:
@@ -234,7 +235,7 @@ def data_check(arguments: argparse.Namespace) -> None:
     from segue.engine.datasets import check
 
     text, fatal = check(arguments.data, arguments.images)
-    print(text)
+    print("\n".join(printable(line) for line in text.splitlines()))
     if fatal:
         raise UsageError(f"{fatal} fatal faults", where=arguments.data, cure="mend them; training refuses this set")
 
