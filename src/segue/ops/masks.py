@@ -22,6 +22,8 @@ class PackedRows:
         owner: (Y,) int64 mask of each row.
         y: (Y,) int64 its y on the canvas.
         start: (Y,) int64 place of its first pixel in ``bits``.
+        end: (Y,) int64 place after its last pixel.
+        shift: (Y,) int64, added to a place in the row gives x on the canvas.
         first: (N,) int64 the first row of each mask.
         set_before: (P + 1,) int64 set pixels in ``bits`` before each place.
     """
@@ -29,6 +31,8 @@ class PackedRows:
     owner: Tensor
     y: Tensor
     start: Tensor
+    end: Tensor
+    shift: Tensor
     first: Tensor
     set_before: Tensor
 
@@ -39,35 +43,40 @@ class PackedRows:
         start = masks.offsets[owner] + row * masks.widths[owner]
         before = torch.zeros(masks.bits.numel() + 1, dtype=torch.int64, device=owner.device)
         torch.cumsum(masks.bits, 0, out=before[1:])
-        return cls(owner, masks.boxes[owner, 1] + row, start, starts_of(masks.heights), before)
+        left, y = masks.boxes[owner, 0], masks.boxes[owner, 1] + row
+        return cls(owner, y, start, start + masks.widths[owner], left - start, starts_of(masks.heights), before)
 
-    def set_pixels(self, masks: Masks) -> tuple[Tensor, Tensor]:
-        """For every set pixel of ``masks``, (S,) int64 each: its row here, and its x on the canvas."""
-        width = masks.widths[self.owner]
-        row = torch.repeat_interleave(self.set_before[self.start + width] - self.set_before[self.start])
-        shift = masks.boxes[self.owner, 0] - self.start
-        return row, masks.bits.nonzero()[:, 0] + shift[row]
+    @property
+    def counts(self) -> Tensor:
+        """(Y,) int64 set pixels of each row."""
+        return self.set_before[self.end] - self.set_before[self.start]
+
+    def columns(self, masks: Masks) -> Tensor:
+        """(S,) int64 x on the canvas of every set pixel."""
+        return masks.bits.nonzero()[:, 0] + torch.repeat_interleave(self.shift, self.counts)
+
+    def bounds(self, masks: Masks) -> Tensor:
+        """(N, 4) int64 smallest windows around the set pixels; zeros where there are none."""
+        filled = self.counts > 0
+        place = masks.bits.nonzero()[:, 0]
+        left = place[self.set_before[self.start[filled]]] + self.shift[filled]
+        right = place[self.set_before[self.end[filled]] - 1] + self.shift[filled]
+        y = self.y[filled]
+        return _around(self.owner[filled], torch.stack([left, y, right + 1, y + 1], dim=1), len(masks))
+
+
+def _around(groups: Tensor, windows: Tensor, count: int) -> Tensor:
+    """(count, 4) int64 smallest windows around those (K, 4) of each group (K,); zeros for a group without any."""
+    low, high = windows.view(-1, 2, 2).unbind(1)
+    index = groups[:, None].expand(-1, 2)
+    zeros = windows.new_zeros(count, 2)
+    smallest = zeros.scatter_reduce(0, index, low, "amin", include_self=False)
+    return torch.cat([smallest, zeros.scatter_reduce(0, index, high, "amax", include_self=False)], dim=1)
 
 
 def mask_boxes(masks: Masks) -> Tensor:
     """Tight boxes (N, 4) float32 xyxy of the set pixels; zeros for a mask without any."""
-    rows = PackedRows.of(masks)
-    row, x = rows.set_pixels(masks)
-    return _bounds(rows.owner[row], x, rows.y[row], len(masks)).float()
-
-
-def _bounds(owner: Tensor, x: Tensor, y: Tensor, count: int) -> Tensor:
-    """(count, 4) int64 smallest windows around the pixels x, y (S,) of each owner; zeros where there are none."""
-    low, high = torch.stack([x, y], dim=1), torch.stack([x, y], dim=1) + 1
-    index = owner[:, None].expand(-1, 2)
-    zeros = low.new_zeros(count, 2)
-    return torch.cat(
-        [
-            zeros.scatter_reduce(0, index, low, "amin", include_self=False),
-            zeros.scatter_reduce(0, index, high, "amax", include_self=False),
-        ],
-        dim=1,
-    )
+    return PackedRows.of(masks).bounds(masks).float()
 
 
 def warp_masks(masks: Masks, matrix: Tensor, size: tuple[int, int]) -> Masks:
@@ -110,69 +119,68 @@ def _warped_windows(masks: Masks, m: Tensor, size: tuple[int, int]) -> Tensor:
 
 def mask_iou(a: Masks, b: Masks) -> Tensor:
     """Intersection over union (N, M) float32 of the set pixels; 0 where both masks are empty."""
-    shared = mask_intersection(a, b)
-    union = a.area[:, None] + b.area - shared
+    rows_a, rows_b = PackedRows.of(a), PackedRows.of(b)
+    shared = _shared(a, rows_a, b, rows_b)
+    union = _areas(a, rows_a)[:, None] + _areas(b, rows_b) - shared
     return (shared.double() / union.clamp(min=1)).float()
 
 
 def mask_intersection(a: Masks, b: Masks) -> Tensor:
-    """Number (N, M) int64 of pixels that are set in both.
+    """Number (N, M) int64 of pixels that are set in both."""
+    return _shared(a, PackedRows.of(a), b, PackedRows.of(b))
 
-    Looks only at pairs whose windows overlap. Each run of set pixels in a row of ``a`` costs two look-ups in the
-    running count of ``b``, however long it is.
+
+def _areas(masks: Masks, rows: PackedRows) -> Tensor:
+    return rows.set_before[masks.offsets + masks.areas_of_windows] - rows.set_before[masks.offsets]
+
+
+def _shared(a: Masks, rows_a: PackedRows, b: Masks, rows_b: PackedRows) -> Tensor:
+    """(N, M) int64 pixels set in both, from pairs whose windows overlap.
+
+    Each run of set pixels in a row of ``a`` costs two look-ups in the running count of ``b``, however long it is.
     """
     low = torch.maximum(a.boxes[:, None, :2], b.boxes[:, :2])
     high = torch.minimum(a.boxes[:, None, 2:], b.boxes[:, 2:])
     i, j = (high > low).all(2).nonzero().unbind(1)
-    runs, rows_b = _Runs.of(a), PackedRows.of(b)
-    first = runs.first_of_row[runs.row_of(i, low[i, j, 1])]
-    counts = runs.first_of_row[runs.row_of(i, high[i, j, 1])] - first
-    shared = torch.zeros(len(a), len(b), dtype=torch.int64, device=i.device)
+    runs = _Runs.of(a, rows_a)
+    row = rows_a.first[i] - a.boxes[i, 1]  # plus y, the row among all rows of a
+    first = runs.first[row + low[i, j, 1]]
+    counts = runs.first[row + high[i, j, 1]] - first
+    shared = torch.zeros(len(a) * len(b), dtype=torch.int64, device=i.device)
     for part in chunks(counts, MOST_LOOKUPS):
         pair, step = ragged(counts[part])
         run, other = first[part][pair] + step, j[part][pair]
-        window = b.boxes[other]
-        line = rows_b.start[rows_b.first[other] + runs.y[run] - window[:, 1]] - window[:, 0]
-        ends = [torch.clamp(x[run], window[:, 0], window[:, 2]) + line for x in (runs.x0, runs.x1)]
-        inside = rows_b.set_before[ends[1]] - rows_b.set_before[ends[0]]
-        shared.view(-1).index_add_(0, (i * len(b) + j)[part][pair], inside)
-    return shared
+        left, top, right, _ = b.boxes[other].unbind(1)
+        line = rows_b.first[other] + runs.y[run] - top
+        begin, end = (x[run].clamp(left, right) - rows_b.shift[line] for x in (runs.x0, runs.x1))
+        shared.index_add_(0, (i * len(b) + j)[part][pair], rows_b.set_before[end] - rows_b.set_before[begin])
+    return shared.view(len(a), len(b))
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """Unbroken runs of set pixels x0 to x1 (exclusive) in row y, sorted by mask and row; all (U,) int64.
+    """Unbroken runs of set pixels, from x0 to x1 (exclusive) in line y, sorted by mask and line; all (U,) int64.
 
-    ``first_of_row`` (Y + 1,) is the first run of each row of all windows, ``first_row`` (N,) each mask's first row,
-    ``top`` (N,) that row's y.
+    ``first`` (Y + 1,) is the first run of each row of all windows, and the end.
     """
 
     x0: Tensor
     x1: Tensor
     y: Tensor
-    first_of_row: Tensor
-    first_row: Tensor
-    top: Tensor
+    first: Tensor
 
     @classmethod
-    def of(cls, masks: Masks) -> _Runs:
-        rows = PackedRows.of(masks)
+    def of(cls, masks: Masks, rows: PackedRows) -> _Runs:
         begin, end = masks.bits.clone(), masks.bits.clone()
         begin[1:] &= ~masks.bits[:-1]
         end[:-1] &= ~masks.bits[1:]
-        filled = rows.start[masks.widths[rows.owner] > 0]
-        begin[filled] = masks.bits[filled]  # a run does not go on into the next row
-        end[filled - 1] = masks.bits[filled - 1]  # place -1 is the end of the last row
+        edge = rows.start[rows.end > rows.start]  # a run does not go on into the next row
+        begin[edge] = masks.bits[edge]
+        end[edge - 1] = masks.bits[edge - 1]  # place -1 is the end of the last row
         begin_at, end_at = begin.nonzero()[:, 0], end.nonzero()[:, 0]
         row = torch.searchsorted(rows.start, begin_at, right=True) - 1
-        shift = (masks.boxes[rows.owner, 0] - rows.start)[row]
-        numbers = torch.arange(len(rows.owner) + 1, device=row.device)
-        first = torch.searchsorted(row, numbers)
-        return cls(begin_at + shift, end_at + shift + 1, rows.y[row], first, rows.first, masks.boxes[:, 1])
-
-    def row_of(self, mask: Tensor, y: Tensor) -> Tensor:
-        """The row among all rows that shows line ``y`` of ``mask``."""
-        return self.first_row[mask] + y - self.top[mask]
+        first = torch.searchsorted(row, torch.arange(len(rows.owner) + 1, device=row.device))
+        return cls(begin_at + rows.shift[row], end_at + rows.shift[row] + 1, rows.y[row], first)
 
 
 def unite_masks(masks: Masks, groups: Tensor, count: int) -> Masks:
@@ -184,9 +192,10 @@ def unite_masks(masks: Masks, groups: Tensor, count: int) -> Masks:
         count: number of groups, and of masks in the result; a group without pixels is an empty mask.
     """
     rows = PackedRows.of(masks)
-    row, x = rows.set_pixels(masks)
-    y, group = rows.y[row], groups[rows.owner][row]
-    united = Masks.empty_windows(masks.size, _bounds(group, x, y, count))
-    place = (y - united.boxes[group, 1]) * united.widths[group] + x - united.boxes[group, 0]
-    united.bits[united.offsets[group] + place] = True
+    tight = rows.bounds(masks)
+    used = tight[:, 2] > 0
+    united = Masks.empty_windows(masks.size, _around(groups[used], tight[used], count))
+    owner = groups[rows.owner]
+    line = united.offsets[owner] + (rows.y - united.boxes[owner, 1]) * united.widths[owner] - united.boxes[owner, 0]
+    united.bits[rows.columns(masks) + torch.repeat_interleave(line, rows.counts)] = True
     return united

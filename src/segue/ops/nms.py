@@ -63,11 +63,12 @@ def _greedy(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
     kept, places, count = torch.empty_like(columns), torch.empty_like(groups), 0
     for start, group_start in zip(range(0, n, block), group_starts, strict=True):
         alive = torch.arange(start, min(start + block, n), device=boxes.device)
-        same = int((groups[alive] == groups[start]).sum())  # these have rivals in earlier blocks
-        rivals = int(torch.searchsorted(places[:count], group_start))
-        if rivals < count:
-            hit = _overlaps(kept[:, rivals:count], columns[:, start : start + same], threshold).any(0)
-            alive = torch.cat([alive[:same][~hit], alive[same:]])
+        old = alive[groups[alive] == groups[start]]  # only these have rivals in earlier blocks
+        new = alive[len(old) :]
+        first = int(torch.searchsorted(places[:count], group_start))
+        for rivals in torch.split(kept[:, first:count], 2 * block, dim=1):
+            old = old[~_overlaps(rivals, columns[:, old], threshold).any(0)]
+        alive = torch.cat([old, new])
         conflict = _overlaps(columns[:, alive], columns[:, alive], threshold)
         conflict &= groups[alive][:, None] == groups[alive]
         alive = alive[_fixed_point(conflict.triu(1))]

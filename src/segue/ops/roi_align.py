@@ -115,7 +115,9 @@ def _pool_adaptive(
     rows: Tensor, base: Tensor, start: Tensor, extent: Tensor, shape: Tensor, output: int, sampling: int
 ) -> Tensor:
     """Bags of different lengths, some RoIs at a time."""
-    costs = (extent / output + 2).clamp(min=0).nan_to_num(0).prod(1).long() * output**2
+    size = extent / output
+    taps = torch.where(size.isfinite(), size.clamp(min=0) + 2, 0)  # about, per bin and axis
+    costs = taps.prod(1).long() * output**2
     parts = [_pool_ragged(rows, base[c], start[c], extent[c], shape[c], output) for c in chunks(costs, MOST_TAPS)]
     return torch.cat(parts) if parts else rows[:0]
 

@@ -33,12 +33,12 @@ def linear_taps(at: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
 
 def fixed_taps(start: Tensor, extent: Tensor, length: Tensor, output: int, sampling: int) -> tuple[Tensor, Tensor]:
     """(R,) RoIs on one axis -> index and weight (R, output, 2 * sampling); weights add up to 1 inside the map."""
-    steps = torch.arange(output * sampling, dtype=start.dtype, device=start.device)
-    size = (extent / output)[:, None]
-    at = start[:, None] + (steps + 0.5) / sampling * size
-    index, weight = linear_taps(at, length[:, None].to(at.dtype))
-    shape = (len(start), output, 2 * sampling)
-    return index.view(shape), weight.view(shape) / sampling
+    size = (extent / output)[:, None, None]
+    p = torch.arange(output, dtype=start.dtype, device=start.device)[:, None]
+    step = torch.arange(sampling, dtype=start.dtype, device=start.device) + 0.5
+    at = start[:, None, None] + p * size + step * size / sampling  # (R, P, S), rounded as others do
+    index, weight = linear_taps(at, length[:, None, None].to(at.dtype))
+    return index.flatten(2), weight.flatten(2) / sampling
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def ragged_taps(start: Tensor, extent: Tensor, length: Tensor, output: int) -> R
     per_bin = samples.repeat_interleave(output)  # (R * P,)
     bin_, place = ragged(per_bin)
     roi, p = bin_ // output, bin_ % output
-    at = start[roi] + (p + (place + 0.5) / samples[roi]) * size[roi]
+    at = start[roi] + p * size[roi] + (place + 0.5) * size[roi] / samples[roi]
     index, weight = linear_taps(at, length[roi].to(at.dtype))  # (S, 2)
 
     counts = torch.where(per_bin > 0, per_bin + 1, 0)

@@ -34,7 +34,7 @@ def mask_targets(masks: Masks, index: Tensor, boxes: Tensor, size: int, binary: 
     shape = torch.tensor(masks.size[::-1], device=start.device)  # width, height
     costs = (torch.minimum(extent.nan_to_num(0).clamp(min=0), shape) + 2).prod(1).long()
     rows = PackedRows.of(masks)
-    columns = rows.set_pixels(masks)[1]
+    columns = rows.columns(masks)
     parts = [
         _soft_targets(masks, rows, columns, index[c], _RoIs.of(start[c], extent[c], shape, size))
         for c in chunks(costs, MOST_PIXELS)
@@ -116,8 +116,8 @@ def _set_in_lines(masks: Masks, rows: PackedRows, index: Tensor, rois: _RoIs) ->
     y, mask = rois.y.low[roi] + step, index[roi]
     left, top, right, bottom = masks.boxes[mask].unbind(1)
     inside = (y >= top) & (y < bottom)
-    start = rows.start[torch.where(inside, rows.first[mask] + y - top, 0)]
+    shift = rows.shift[torch.where(inside, rows.first[mask] + y - top, 0)]
     low = rois.x.low[roi]
-    ends = [start + (at.clamp(left, right) - left) for at in (low, low + rois.x.length[roi])]
+    ends = [at.clamp(left, right) - shift for at in (low, low + rois.x.length[roi])]
     first, last = (rows.set_before[torch.where(inside, end, 0)] for end in ends)
     return first, last - first
