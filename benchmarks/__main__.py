@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmarks import networks, ops
-from benchmarks.report import page
+from benchmarks.report import page, row
 from benchmarks.timing import Result, compare
 from segue.files import atomic_write
 
@@ -42,6 +43,7 @@ def measure(names: list[str], quick: bool) -> list[Result]:
     for name in bar:
         bar.set_description(name)
         results.append(compare(name, CASES[name](quick), SECONDS_QUICK if quick else SECONDS))
+        bar.write(" | ".join(row(results[-1])), file=sys.stderr)
     return results
 
 

@@ -1,9 +1,9 @@
 """Segue: one trunk looks once, small heads read regions, one `Scene` comes out.
 
-    import segue
-    model = segue.load("nuclei")
-    scene = model.predict("photo.png")
-    segue.draw(scene, "photo.png").show()
+import segue
+model = segue.load("nuclei")
+scene = model.predict("photo.png")
+segue.draw(scene, "photo.png").show()
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ class BrightnessHead(nn.Module):
     pooled = 3
     def __init__(self, channels, categories, conventions, settings):
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(channels * 9, settings.width), nn.ReLU(), nn.Linear(settings.width, 1))
+        hidden = nn.Linear(channels * 9, settings.width)
+        self.layers = nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(settings.width, 1))
     def forward(self, rois):
         return self.layers(rois)[:, 0]
     def losses(self, raw, regions, truth):
@@ -56,7 +57,9 @@ def draw(image, scene):
 def to_json(regions):
     return [{"brightness": round(float(v), 3)} for v in regions.extra["brightness"]]
 
-BRIGHTNESS = RegionTask("brightness", BrightnessSettings, BrightnessHead, parse, metrics=(BrightnessError,), draw=draw, to_json=to_json)
+BRIGHTNESS = RegionTask(
+    "brightness", BrightnessSettings, BrightnessHead, parse, metrics=(BrightnessError,), draw=draw, to_json=to_json
+)
 '''
 
 

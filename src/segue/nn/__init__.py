@@ -1,0 +1,1 @@
+"""The parts of networks: trunk, proposals, matching, and the published constants."""

@@ -93,7 +93,7 @@ DETECTRON2 = Conventions(
 SEGUE = replace(
     DETECTRON2,
     name="segue",
-    roi_sampling=2,  # adaptive sampling makes the cost depend on the picture, and gains nothing in training from scratch
+    roi_sampling=2,  # a cost that does not depend on the picture
     stride_in_1x1=False,
     bgr=False,
     mean=(127.5, 127.5, 127.5),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from segue.errors import DataError
 
@@ -114,15 +115,15 @@ class Masks:
     @property
     def area(self) -> Tensor:
         """(N,) int64 number of set pixels."""
-        owner, _ = self.pixels()
-        return torch.zeros(len(self), dtype=torch.int64, device=owner.device).index_add_(0, owner, self.bits.long())
+        set_before = F.pad(self.bits.cumsum(0), (1, 0))
+        return set_before[self.offsets + self.areas_of_windows] - set_before[self.offsets]
 
     @classmethod
     def from_dense(cls, masks: Tensor) -> Masks:
-        """Pack (N, H, W) masks (anything not zero is set) into their tight boxes; an empty mask gets an empty window."""
+        """Pack (N, H, W) masks (not zero is set) into their tight boxes; an empty mask gets an empty window."""
         if masks.ndim != 3:
             raise DataError(f"masks must be (N, H, W), not {tuple(masks.shape)}")
-        n, h, w = masks.shape
+        _, h, w = masks.shape
         masks = masks if masks.dtype == torch.bool else masks != 0
         rows, columns = masks.any(2), masks.any(1)  # (N, H), (N, W)
         used = rows.any(1).long()[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,9 +46,7 @@ class MaskHead(nn.Module):
         super().__init__()
         self.conventions, self.first = conventions, int(conventions.background_first)
         widths = [channels] + [settings.channels] * settings.convolutions
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
         self.upsample = nn.ConvTranspose2d(widths[-1], settings.channels, 2, 2)
         self.logits = nn.Conv2d(settings.channels, len(categories) + self.first, 1)
         for layer in (*self.convolutions, self.upsample):
