@@ -50,12 +50,15 @@ def test_frozen_norm_is_batch_norm_with_fixed_statistics() -> None:
     assert not list(frozen.parameters())
 
 
-def test_frozen_parts_get_no_gradient() -> None:
-    network = ResNet(BackboneSettings(depth=18, width=8, freeze=2))
+def test_frozen_parts_get_no_gradient_and_keep_their_statistics() -> None:
+    network = ResNet(BackboneSettings(depth=18, width=8, freeze=2)).train()
+    before = {name: tensor.clone() for name, tensor in network.named_buffers()}
     sum(m.sum() for m in network(torch.randn(2, 3, 64, 64))).backward()
     assert network.stem[0].weight.grad is None
     assert next(network.stages[0].parameters()).grad is None
     assert next(network.stages[1].parameters()).grad is not None
+    changed = {name.split(".")[1] for name, tensor in network.named_buffers() if not torch.equal(tensor, before[name])}
+    assert changed == {"1", "2", "3"}  # neither the stem's nor the first stage's
 
 
 @pytest.mark.parametrize("norm", ["batch", "frozen", "group"])

@@ -23,7 +23,7 @@ class BackboneSettings:
         norm: ``batch`` (trained), ``frozen`` or ``group``.
         stem_pool: the max pooling after the first convolution. Without it every level is twice as fine, for objects
             of a few pixels.
-        freeze: how many of the five parts (stem, four stages) get no gradient.
+        freeze: how many of the five parts (stem, four stages) stay as they are.
     """
 
     depth: Literal[18, 34, 50, 101] = 50
@@ -116,13 +116,21 @@ class ResNet(nn.Module):
         first = 4 if s.stem_pool else 2
         self.strides = [first * 2**i for i in range(4)]
         self._initialise()
-        for part in [self.stem, *self.stages][: s.freeze]:
+        self.frozen = [self.stem, *self.stages][: s.freeze]
+        for part in self.frozen:
             part.requires_grad_(False)
 
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def train(self, mode: bool = True) -> ResNet:
+        """As every module; frozen parts keep their batch statistics, too."""
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> four maps, finest first: (B, channels[i], H / strides[i], W / strides[i]), rounded up."""
