@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmarks import networks, ops
+from benchmarks.load import OtherWork
 from benchmarks.report import page, row
 from benchmarks.timing import Result, compare
 from segue.files import atomic_write
@@ -29,8 +29,9 @@ def main() -> None:
     unknown = [name for name in names if name not in CASES]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(CASES)}")
-    load = os.getloadavg()[0]
-    text = page(measure(names, arguments.quick), load, arguments.quick)
+    others = OtherWork()
+    results = measure(names, arguments.quick)
+    text = page(results, others.share(), arguments.quick)
     print(text, end="")
     if arguments.out:
         atomic_write(arguments.out, text.encode())

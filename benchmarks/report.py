@@ -35,29 +35,25 @@ says that our operation is worth its code, not that Segue is faster than torchvi
 MISSING = "torchvision's compiled operators do not load here ({}), so everything is measured against `plain`.\n"
 PRESENT = "Where torchvision has the same operation, it is the other side, else `plain`.\n"
 QUICK = "**Made with `--quick`: tiny inputs, to see that everything runs. These are no measurements.**\n"
-BUSY = (
-    "- The machine was busy with other work (load {:.1f} on {} cores before the first run): times are longer than on"
-    " an idle one. The ratios are of runs right after each other and suffer less,"
-    " but do suffer: the quartiles show how much.\n"
+OTHERS = (
+    "- Other work took {:.0%} of the processor meanwhile. It makes times longer; the ratios are of runs right after"
+    " each other and suffer less: the quartiles show how much.\n"
 )
-IDLE = "- The machine was otherwise idle (load {:.1f} on {} cores before the first run).\n"
 
 
-def page(results: Sequence[Result], load: float, quick: bool) -> str:
-    """The whole page; ``load`` is the machine's load average before the first measurement."""
+def page(results: Sequence[Result], others: float | None, quick: bool) -> str:
+    """The whole page; ``others`` is the share of the processor that other work took, None where that is unknown."""
     other = MISSING.format(vision.MISSING) if vision.MISSING else PRESENT
-    parts = [INTRODUCTION, other + PLAIN, *([QUICK] if quick else []), machine(load), table(results)]
+    parts = [INTRODUCTION, other + PLAIN, *([QUICK] if quick else []), machine(others), table(results)]
     return "\n".join(parts)
 
 
-def machine(load: float) -> str:
-    cores = os.cpu_count() or 1
-    busy = (BUSY if load > 0.25 * cores else IDLE).format(load, cores)
+def machine(others: float | None) -> str:
     return (
-        f"- {processor()}, {cores} cores, {torch.get_num_threads()} threads used,"
+        f"- {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used,"
         f" {torch.backends.cpu.get_cpu_capability()}\n"
         f"- torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}\n"
-        f"- {datetime.date.today()}\n" + busy
+        f"- {datetime.date.today()}\n" + ("" if others is None else OTHERS.format(others))
     )
 
 
