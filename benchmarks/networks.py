@@ -21,9 +21,11 @@ from benchmarks import plain, vision
 from benchmarks.ops import canvas, ellipses, random_boxes
 from benchmarks.timing import Case
 from segue.data.cells import NUCLEUS, make_cells
-from segue.engine.predictor import Predictor, load
+from segue.engine.load import load
 from segue.engine.recipe import read_recipe
-from segue.models.region_network import Batch, RegionNetwork
+from segue.engine.region_predictor import RegionPredictor
+from segue.models.batch import Batch
+from segue.models.region_network import RegionNetwork
 from segue.models.settings import NetworkSettings
 from segue.models.zoo import find_model
 from segue.nn.fpn import PyramidSettings
@@ -158,7 +160,7 @@ def predict(quick: bool) -> Case:
     network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
     text = f"{title(settings)}, {size[0]} × {size[1]}"
     if vision.MISSING:
-        return against_plain(text, Predictor("", network, CLASSES, [BOXES, MASKS]), picture)
+        return against_plain(text, RegionPredictor("", network, CLASSES, [BOXES, MASKS]), picture)
     score = network.heads["boxes"].settings.score
     model = vision.network(network.state_dict(), len(CLASSES), size, box_score_thresh=score, **limits(settings)).eval()
 
@@ -166,7 +168,7 @@ def predict(quick: bool) -> Case:
         with torch.inference_mode():
             return model([picture.float() / 255])[0]
 
-    ours = Predictor("", network.to(memory_format=torch.channels_last), CLASSES, [BOXES, MASKS])
+    ours = RegionPredictor("", network.to(memory_format=torch.channels_last), CLASSES, [BOXES, MASKS])
     return Case(text, "torchvision", lambda: ours.predict(picture, threshold=0.0), theirs, alike)
 
 
@@ -177,14 +179,14 @@ def nuclei(quick: bool) -> Case:
     if find_model("nuclei").is_file():
         return against_plain(f"bundled nuclei, {side} × {side}", load("nuclei", device="cpu"), picture, 0.5)
     network = random_network(read_recipe(RECIPE).network, NUCLEUS, picture, 50 if quick else CANDIDATES)
-    predictor = Predictor("nuclei", network, NUCLEUS, [BOXES, MASKS])
+    predictor = RegionPredictor("nuclei", network, NUCLEUS, [BOXES, MASKS])
     return against_plain(f"nuclei recipe, random weights, {side} × {side}", predictor, picture)
 
 
-def against_plain(text: str, predictor: Predictor, picture: Tensor, threshold: float = 0.0) -> Case:
+def against_plain(text: str, predictor: RegionPredictor, picture: Tensor, threshold: float = 0.0) -> Case:
     """A model's prediction against the plain form of the same."""
     twin = plain_network(predictor.network)
-    other = Predictor(predictor.name, twin, predictor.categories, predictor.tasks, predictor.resize)
+    other = RegionPredictor(predictor.name, twin, predictor.categories, predictor.tasks, predictor.resize)
     predictor.network.to(memory_format=torch.channels_last)
 
     def theirs() -> Scene:

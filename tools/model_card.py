@@ -19,7 +19,8 @@ from segue.data.images import to_pil
 from segue.drawing import contact_sheet, plot_curves, side_by_side
 from segue.engine.evaluate import pairs, part_of
 from segue.engine.picture import draw
-from segue.engine.predictor import Predictor, load
+from segue.engine.load import load
+from segue.engine.predictor import Predictor
 from segue.metrics.coco_ap import CocoAP
 from segue.metrics.matching import SCORE_THRESHOLDS, Matching, best_threshold
 from segue.models.weights import read_model, write_model

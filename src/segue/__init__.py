@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from segue.engine.load import load as load
     from segue.engine.picture import draw as draw
     from segue.engine.predictor import Predictor as Predictor
-    from segue.engine.predictor import load as load
     from segue.structures import Categories as Categories
     from segue.structures import Category as Category
     from segue.structures import Masks as Masks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from segue.structures import Scene as Scene
 
 _PLACES = {
-    "load": "segue.engine.predictor",
+    "load": "segue.engine.load",
     "Predictor": "segue.engine.predictor",
     "draw": "segue.engine.picture",
     "Categories": "segue.structures",

@@ -77,6 +77,8 @@ def parser() -> Parser:
 
 
 if TYPE_CHECKING:
+    from segue.engine.predictor import Predictor
+
     Commands = argparse._SubParsersAction[Parser]
 
 
@@ -101,6 +103,19 @@ def add_predict(commands: Commands) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--batch", type=positive, default=1, help="images of equal size to look at together (default: 1)")
     add("--tile", type=positive, metavar="PX", help="look at large images in tiles of this side")
+    add_views(add)
+
+
+def add_views(add: Callable[..., argparse.Action]) -> None:
+    """Test-time augmentation of models that label pixels."""
+    add("--flip", action="store_true", help="average with the mirrored image (models that label pixels)")
+    add(
+        "--scales",
+        type=numbers,
+        default=(1.0,),
+        metavar="A,B,...",
+        help="average over these sizes, such as 0.75,1,1.25",
+    )
 
 
 def add_train(commands: Commands) -> None:
@@ -122,7 +137,10 @@ def add_evaluate(commands: Commands) -> None:
     command.add_argument("--data", required=True, metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
     command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
     command.add_argument("--by", metavar="KEY", help="also score apart by a key of the image entries, such as kind")
-    command.add_argument("--out", type=Path, metavar="FILE.json", help="write the numbers there, too")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="write the numbers there, too, and pictures of them beside it"
+    )
+    add_views(command.add_argument)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
 
@@ -163,6 +181,22 @@ def unit_interval(text: str) -> float:
     return value
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0.75,1,1.25") from None
+
+
+def with_views(predictor: Predictor, arguments: argparse.Namespace) -> Predictor:
+    """The model, averaging over the views that were asked for."""
+    from segue.engine.predictor import Views
+
+    views = Views(arguments.flip, arguments.scales)
+    return predictor if views == Views() else predictor.averaging(views)
+
+
 def imported() -> None:
     """Say that the imports are done: what they made stays for good, and collecting garbage begins."""
     gc.freeze()
@@ -171,16 +205,17 @@ def imported() -> None:
 
 def predict(arguments: argparse.Namespace) -> None:
     """Files in, a folder of results out."""
+    from segue.engine.load import load
     from segue.engine.predict import PredictOptions, predict_files
-    from segue.engine.predictor import load
 
     imported()
     options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile)
-    predictor = load(arguments.model, arguments.device)
+    predictor = with_views(load(arguments.model, arguments.device), arguments)
     if arguments.tasks is not None:
         predictor = predictor.only([name.strip() for name in arguments.tasks.split(",")])
     report = predict_files(predictor, arguments.inputs, arguments.out, options)
-    print(f"{report.regions} regions in {report.done} inputs: {arguments.out}/scenes.json and pictures beside it")
+    found = f"{report.regions} regions in {report.done} inputs" if report.regions else f"{report.done} inputs done"
+    print(f"{found}: {arguments.out}/scenes.json and pictures beside it")
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -202,24 +237,24 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """A table of metrics, and the same as JSON."""
     from segue.data.dataset import open_dataset
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
-    from segue.tasks import all_tasks
+    from segue.tasks import all_tasks, parsers_of
 
     imported()
     if arguments.predictions:
         tasks = all_tasks()
-        parsers = {task.name: task.parse for task in tasks}
-        dataset = open_dataset(arguments.data, parsers, arguments.images, need_images=False)
-        numbers = evaluate_predictions(arguments.predictions, dataset, tasks)
+        dataset = open_dataset(arguments.data, parsers_of(tasks), arguments.images, need_images=False)
+        numbers, pictures = evaluate_predictions(arguments.predictions, dataset, tasks), {}
     else:
         from segue.engine.evaluate import evaluate as score
-        from segue.engine.predictor import load
+        from segue.engine.load import load
 
-        predictor = load(arguments.model, arguments.device)
-        parsers = {task.name: task.parse for task in predictor.tasks}
-        numbers = score(predictor, open_dataset(arguments.data, parsers, arguments.images), by=arguments.by)
-    print(format_table(numbers))
+        predictor = with_views(load(arguments.model, arguments.device), arguments)
+        dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images)
+        scores = score(predictor, dataset, by=arguments.by)
+        numbers, pictures = scores.numbers, scores.pictures
+    print("\n".join(printable(line) for line in format_table(numbers).splitlines()))
     if arguments.out:
-        write_metrics(arguments.out, numbers)
+        write_metrics(arguments.out, numbers, pictures)
 
 
 def data_show(arguments: argparse.Namespace) -> None:

@@ -191,7 +191,7 @@ def test_any_size_and_nothing_in_it(model: segue.Predictor, size: tuple[int, int
 
 
 def test_resize_gives_coordinates_of_the_original(model: segue.Predictor, photo: Path) -> None:
-    resized = segue.Predictor("half", model.network, model.categories, model.tasks, resize=(128, 512))
+    resized = type(model)("half", model.network, model.categories, model.tasks, resize=(128, 512))
     with Image.open(photo) as image:
         scene = resized.predict(image.convert("RGB"), LOW)
     assert scene.size == (256, 256)

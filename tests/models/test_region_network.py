@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from segue.errors import RecipeError
-from segue.models.region_network import Batch, RegionNetwork, pad_truth
+from segue.models.batch import Batch
+from segue.models.region_network import RegionNetwork, pad_truth
 from segue.models.settings import NetworkSettings, RegionSettings
 from segue.nn.fpn import PyramidSettings
 from segue.nn.resnet import BackboneSettings

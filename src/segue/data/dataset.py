@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
+from segue.data.check import Report, check_coco
 from segue.data.coco import read_coco
+from segue.data.label_sets import check_label_set, count_pixels, find_label_set, open_label_set
 from segue.data.layout import locate
 from segue.data.records import Annotation, Dataset, Parser, Record
+from segue.errors import DataError
 
-__all__ = ["Annotation", "Dataset", "Parser", "Record", "locate", "open_dataset", "statistics"]
+__all__ = [
+    "Annotation",
+    "Dataset",
+    "Parser",
+    "Record",
+    "check_dataset",
+    "class_frequencies",
+    "locate",
+    "open_dataset",
+    "statistics",
+]
+
+SAMPLED_MAPS = 300
+"""So many label maps are read at most for the statistics."""
 
 
 def open_dataset(
@@ -19,34 +38,103 @@ def open_dataset(
 ) -> Dataset:
     """The data set that a reference means (see `locate`), checked, with the fields that ``parsers`` fill.
 
-    Without ``need_images`` the pictures themselves may be missing.
+    It is a COCO instance or panoptic file, or a folder of label maps in one of the layouts of
+    `segue.data.semantic_layouts`. Without ``need_images`` the pictures themselves may be missing.
 
     Raises:
         DataError: it does not exist, or has fatal faults.
+        ImageError: label maps whose pictures have no size.
     """
+    found = find_label_set(reference, images, need_images)
+    if found is not None:
+        return open_label_set(found, reference, parsers, need_images)
     path, folder = locate(reference, images)
     return read_coco(path, parsers, folder, name=reference, need_images=need_images)
 
 
+def check_dataset(reference: str, images: str | None = None) -> Report:
+    """Every fault of the data set that a reference means; raises `DataError` where there is none."""
+    found = find_label_set(reference, images)
+    return check_coco(*locate(reference, images)) if found is None else check_label_set(found)
+
+
+def class_frequencies(dataset: Dataset) -> Tensor:
+    """(K,) float64: pixels of a class divided by all pixels of the pictures where it occurs; 0 where it never does.
+
+    The frequency of median frequency balancing (Eigen & Fergus, ICCV 2015). Unlabelled pixels count among all pixels.
+    Reads every label map.
+
+    Raises:
+        DataError: no picture has a label map, or one has a fault.
+        ImageError: a label map cannot be read.
+    """
+    counts = _pixel_counts(dataset, _labelled(dataset))  # (N, K + 1)
+    if not len(counts):
+        raise DataError("no label maps", where=dataset.name, cure="name a split that has some")
+    of_class = counts[:, :-1].double()
+    where_present = ((of_class > 0) * counts.sum(dim=1, keepdim=True)).sum(dim=0)
+    return of_class.sum(dim=0) / where_present.clamp(min=1)
+
+
 def statistics(dataset: Dataset) -> str:
-    """Numbers of a data set as text: pictures, regions, classes and sizes."""
+    """Numbers of a data set as text: pictures, sizes, and classes with their regions or share of the pixels."""
+    things = "label maps" if dataset.maps else "regions"
+    number = len(_labelled(dataset)) if dataset.maps else sum(map(len, dataset.annotations))
+    lines = [
+        f"{dataset.name}: {len(dataset)} images, {number} {things}, {len(dataset.categories)} classes",
+        f"  image height      {_quantiles([r.size[0] for r in dataset.records])} px",
+        f"  image width       {_quantiles([r.size[1] for r in dataset.records])} px",
+    ]
+    return "\n".join(lines + (_pixel_lines(dataset) if dataset.maps else _region_lines(dataset)))
+
+
+def _region_lines(dataset: Dataset) -> list[str]:
     annotations = list(chain.from_iterable(dataset.annotations))
     counts = [len(entries) for entries in dataset.annotations]
     sides = [side for a in annotations if (side := (a["bbox"][2] * a["bbox"][3]) ** 0.5)]
-    lines = [
-        f"{dataset.name}: {len(dataset)} images, {len(annotations)} regions, {len(dataset.categories)} classes",
-        f"  image height      {_quantiles([r.size[0] for r in dataset.records])} px",
-        f"  image width       {_quantiles([r.size[1] for r in dataset.records])} px",
+    per_class = np.unique([a["category_id"] for a in annotations], return_counts=True)
+    number = dict(zip(*(values.tolist() for values in per_class), strict=True))
+    rows = [(category.name, str(number.get(category.id, 0))) for category in dataset.categories]
+    return [
         f"  regions per image {_quantiles(counts)}; {counts.count(0)} images without any",
         f"  region size       {_quantiles(sides)} px (root of the box area)",
         f"  crowd regions     {sum(bool(a.get('iscrowd')) for a in annotations)}",
         "  regions per class",
+        *_table(rows),
     ]
-    per_class = np.unique([a["category_id"] for a in annotations], return_counts=True)
-    number = dict(zip(*(values.tolist() for values in per_class), strict=True))
-    width = max([len(name) for name in dataset.categories.names], default=0)
-    lines += [f"    {category.name:{width}} {number.get(category.id, 0)}" for category in dataset.categories]
-    return "\n".join(lines)
+
+
+def _pixel_lines(dataset: Dataset) -> list[str]:
+    labelled = _labelled(dataset)
+    if not labelled:
+        return ["  no label maps     in this split"]
+    chosen = labelled[:: -(-len(labelled) // SAMPLED_MAPS)]
+    pixels = _pixel_counts(dataset, chosen).sum(dim=0)
+    shares = (pixels / pixels.sum().clamp(min=1)).tolist()
+    rows = [(name, f"{share:8.3%}") for name, share in zip(dataset.categories.names, shares, strict=False)]
+    part = "" if len(chosen) == len(labelled) else f" ({len(chosen)} of the label maps)"
+    return [f"  unlabelled        {shares[-1]:.3%} of the pixels{part}", "  share per class", *_table(rows)]
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    width = max([len(name) for name, _ in rows], default=0)
+    return [f"    {name:{width}} {value}" for name, value in rows]
+
+
+def _labelled(dataset: Dataset) -> list[int]:
+    """The pictures that have a label map."""
+    return [i for i, file in enumerate(dataset.maps.files) if file] if dataset.maps else []
+
+
+def _pixel_counts(dataset: Dataset, indices: Sequence[int]) -> Tensor:
+    """(N, K + 1) int64: pixels of each class in some label maps, those without label last."""
+    classes = len(dataset.categories)
+    counts = torch.zeros(len(indices), classes + 1, dtype=torch.int64)
+    for row, index in enumerate(tqdm(indices, desc="label maps", unit="map", delay=2, disable=None)):
+        labels = dataset.semantic(index)
+        if labels is not None:
+            counts[row] = count_pixels(labels, classes)
+    return counts
 
 
 def _quantiles(values: list[float] | list[int]) -> str:

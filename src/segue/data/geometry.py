@@ -83,12 +83,26 @@ class Geometry:
 
     def image(self, image: Tensor) -> Tensor:
         """(3, H, W) uint8 -> (3, h, w) uint8, antialiased where it shrinks; zeros outside."""
-        image = image.transpose(1, 2) if self.transpose else image
-        flips = [axis for axis, flip in ((2, self.mirror_x), (1, self.mirror_y)) if flip]
-        image = image.flip(flips) if flips else image
+        image = self._turned(image)
         if tuple(image.shape[1:]) != self.resized:
             image = F.interpolate(image[None], self.resized, mode="bilinear", antialias=True)[0]
+        return self._windowed(image, 0)
+
+    def label_map(self, labels: Tensor, outside: int = -1) -> Tensor:
+        """(H, W) integers -> (h, w), each the value of the nearest old pixel; ``outside`` beyond the old picture."""
+        labels = self._turned(labels[None])
+        if tuple(labels.shape[1:]) != self.resized:
+            labels = F.interpolate(labels[None].float(), self.resized, mode="nearest-exact")[0].to(labels.dtype)
+        return self._windowed(labels, outside)[0]
+
+    def _turned(self, planes: Tensor) -> Tensor:
+        planes = planes.transpose(1, 2) if self.transpose else planes
+        flips = [axis for axis, flip in ((2, self.mirror_x), (1, self.mirror_y)) if flip]
+        return planes.flip(flips) if flips else planes
+
+    def _windowed(self, planes: Tensor, outside: int) -> Tensor:
         x0, y0, x1, y1 = self.window
         h, w = self.resized
-        inside = image[:, max(0, y0) : min(h, y1), max(0, x0) : min(w, x1)]
-        return F.pad(inside, [max(0, -x0), max(0, x1 - w), max(0, -y0), max(0, y1 - h)]).contiguous()
+        inside = planes[:, max(0, y0) : min(h, y1), max(0, x0) : min(w, x1)]
+        edges = [max(0, -x0), max(0, x1 - w), max(0, -y0), max(0, y1 - h)]
+        return F.pad(inside, edges, value=outside).contiguous()

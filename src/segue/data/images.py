@@ -65,6 +65,27 @@ def image_size(path: Path_) -> tuple[int, int]:
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
+def read_stored(path: Path_) -> NDArray[Any]:
+    """The numbers in a picture file as they are stored, for label maps: palette indices stay indices, 16 bits stay 16.
+
+    Returns:
+        (H, W) bytes or wider integers, or (H, W, 3) uint8 RGB; transparency is dropped, EXIF orientation not heeded.
+
+    Raises:
+        ImageError: as in `read_image`, and for floats and colours other than gray, palette and RGB.
+    """
+    with _opened(path) as image:
+        step = _gray_step(image)  # asked first, since decoding forgets the layout of the file
+        pixels = np.asarray(image)
+        if image.mode in ("LA", "PA"):
+            pixels = pixels[:, :, 0]
+        elif image.mode in ("RGB", "RGBA"):
+            pixels = pixels[:, :, :3]
+        elif pixels.ndim != 2 or pixels.dtype.kind not in "bui":
+            raise ImageError(f"pixels of kind {image.mode} are no labels", cure="save whole numbers, as gray PNG")
+        return pixels.astype(np.uint8) if pixels.dtype == bool else pixels // step
+
+
 def to_tensor(image: Image.Image | NDArray[Any]) -> Tensor:
     """A picture in memory as (3, H, W) uint8 RGB in [0, 255].
 
@@ -143,6 +164,14 @@ def _checked(image: Any) -> NDArray[Any]:
     if image.size == 0 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))):
         raise UsageError(f"an array of shape {image.shape} is not a picture", cure="pass (H, W) or (H, W, 3)")
     return image
+
+
+def _gray_step(image: Image.Image) -> int:
+    """By what Pillow multiplies gray pixels of 2 or 4 bits, to fill a byte."""
+    tiles = getattr(image, "tile", None)
+    layout = tiles[0].args if tiles else None
+    raw = layout[0] if isinstance(layout, tuple) and layout else layout
+    return {"L;2": 85, "L;4": 17}.get(str(raw), 1)
 
 
 def _orientation(image: Image.Image) -> int:

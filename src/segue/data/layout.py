@@ -1,4 +1,4 @@
-"""Where things lie: annotation files by data set name, picture folders by annotation file."""
+"""Where things lie: data sets by name, annotation files in them, picture folders by annotation file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from segue.errors import DataError
 
+T = TypeVar("T")
+
 PREFIX = "instances_"
+PANOPTIC = "panoptic_"
+CLASS_FILES = ("classes.json", "dataset_meta.json")
+"""JSON files that list the classes of label maps."""
+
+LABEL_MAP_FOLDERS = (
+    *(("images", name) for name in ("labels", "masks", "annotations", "stuffthingmaps", "stuffthingmaps_trainval2017")),
+    *(("JPEGImages", "SegmentationClass"), ("leftImg8bit", "gtFine"), ("train", "trainannot")),
+)
+"""Two folders side by side that mark a set of label maps: pictures, and maps."""
+
 PROBES = 16
 """So many file names are tried in a folder before it is taken not to hold the pictures."""
 
@@ -27,16 +40,42 @@ def locate(reference: str, images: str | None = None) -> tuple[Path, Path | None
     Raises:
         DataError: nothing is there, or several files could be meant.
     """
-    folder = None if images is None else _folder(images)
+    folder = picture_folder(images)
+    place, split = resolve(reference)
+    return (place if place.is_file() else annotation_file(place, split)), folder
+
+
+def resolve(reference: str) -> tuple[Path, str]:
+    """The file or folder that a reference means, and its split, "" where it says none; see `locate`.
+
+    Raises:
+        DataError: nothing is there.
+    """
     if Path(reference).is_file():
-        return Path(reference), folder
+        return Path(reference), ""
     name, _, split = reference.partition(":") if not Path(reference).is_dir() else (reference, "", "")
     below = _named(name)
     if below is not None:
-        return _annotations(below, split or "train"), folder
+        return below, split or "train"
     if name and Path(name).is_dir():
-        return _annotations(Path(name), split), folder
+        return Path(name), split
     raise _unknown(name)
+
+
+def choose(found: Mapping[str, T], split: str, folder: Path) -> T:
+    """What is there for a split; without one, the only thing that is there.
+
+    Raises:
+        DataError: there is no such split, or there are several.
+    """
+    if split in found:
+        return found[split]
+    if not split and len(found) == 1:
+        return next(iter(found.values()))
+    what = f"no split {split!r}" if split else "several splits, and none was chosen"
+    near = difflib.get_close_matches(split, found, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataError(what, where=folder, cure=f"{hint}there is {', '.join(found)}; write NAME:SPLIT")
 
 
 def find_images(path: Path, names: Sequence[str]) -> Path:
@@ -72,18 +111,50 @@ def contained(folder: Path, name: str) -> Path | None:
 
 
 def splits(folder: Path) -> Mapping[str, Path]:
-    """The annotation files of a folder by split; a file of any other name counts where there is no ``instances_*``."""
+    """The COCO files of a folder by split; a file of any other name counts where there is no ``instances_*``.
+
+    Panoptic files beside ``instances_*`` are the splits ``panoptic_*``; alone in ``annotations/`` they need no prefix.
+    """
     for place in (folder, folder / "annotations"):
         files = sorted(place.glob(f"{PREFIX}*.json"))
         if files:
-            return {file.stem.removeprefix(PREFIX): file for file in files}
-    return {file.stem: file for file in sorted(folder.glob("*.json"))}
+            panoptic = sorted(place.glob(f"{PANOPTIC}*.json"))
+            return {file.stem.removeprefix(PREFIX): file for file in files} | {file.stem: file for file in panoptic}
+    files = [file for file in sorted(folder.glob("*.json")) if file.name not in CLASS_FILES]
+    panoptic = sorted((folder / "annotations").glob(f"{PANOPTIC}*.json"))
+    return {file.stem: file for file in files} or {file.stem.removeprefix(PANOPTIC): file for file in panoptic}
 
 
-def _folder(images: str) -> Path:
-    if not Path(images).is_dir():
+def has_label_maps(folder: Path) -> bool:
+    """Whether a folder holds pictures and label maps, by the names of the folders inside."""
+    return any((folder / pictures).is_dir() and (folder / maps).is_dir() for pictures, maps in LABEL_MAP_FOLDERS)
+
+
+def picture_folder(images: str | None) -> Path | None:
+    """The folder of pictures that a user named; raises `DataError` where there is none."""
+    if images is not None and not Path(images).is_dir():
         raise DataError("no such folder", where=images, cure="name the folder of the pictures")
-    return Path(images)
+    return None if images is None else Path(images)
+
+
+def annotation_file(folder: Path, split: str) -> Path:
+    """The annotation file of a split in a folder; raises `DataError` where there is none, or several."""
+    found = splits(folder)
+    if not found:
+        cure = f"expected {PREFIX}SPLIT.json, or pictures in images/ and label maps in labels/"
+        raise DataError("no annotation file in this folder", where=folder, cure=cure)
+    instances = {name: file for name, file in found.items() if file.name.startswith(PREFIX)}
+    return choose(found if split else instances or found, split, folder)
+
+
+def read_text(file: Path) -> str:
+    """The content of a text file; raises `DataError` where it is none."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=file, cure="check the path") from error
+    except ValueError as error:
+        raise DataError("not a text in UTF-8", where=file, cure="save it as one") from error
 
 
 def _named(name: str) -> Path | None:
@@ -92,20 +163,6 @@ def _named(name: str) -> Path | None:
     if not root or not name or name[0] in "./" or not (Path(root) / name).is_dir():
         return None
     return contained(Path(root), name)
-
-
-def _annotations(folder: Path, split: str) -> Path:
-    found = splits(folder)
-    if split in found:
-        return found[split]
-    if not found:
-        raise DataError("no annotation file in this folder", where=folder, cure=f"expected {PREFIX}SPLIT.json")
-    if not split and len(found) == 1:
-        return next(iter(found.values()))
-    what = f"no split {split!r}" if split else "several splits, and none was chosen"
-    near = difflib.get_close_matches(split, found, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise DataError(what, where=folder, cure=f"{hint}there is {', '.join(found)}; write NAME:SPLIT")
 
 
 def _unknown(name: str) -> DataError:
@@ -117,8 +174,12 @@ def _unknown(name: str) -> DataError:
         return DataError("no data set, file or folder of this name", where=name, cure=cure)
     if not Path(root).is_dir():
         return DataError("SEGUE_DATA names no folder", where=root, cure="set it to the folder that holds data sets")
-    names = sorted(entry.name for entry in Path(root).iterdir() if entry.is_dir() and splits(entry))
+    names = sorted(entry.name for entry in Path(root).iterdir() if entry.is_dir() and _is_set(entry))
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     cure = f"{hint}{root} has {', '.join(names) or 'none'}"
     return DataError("no data set, file or folder of this name", where=name, cure=cure)
+
+
+def _is_set(folder: Path) -> bool:
+    return bool(splits(folder)) or has_label_maps(folder)

@@ -21,6 +21,9 @@ Parser = Callable[[Sequence[Annotation], tuple[int, int]], Field | None]
 CACHED_PIXELS = 2**28
 """Decoded masks are kept up to this many pixels (bytes) per data set; those of other pictures are decoded again."""
 
+UNLABELLED = -1
+"""What a semantic map holds where nobody says what is there ("void", "ignore")."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -39,9 +42,23 @@ class Record:
     info: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class LabelMaps:
+    """The class of every pixel, in files beside the pictures.
+
+    Attributes:
+        files: one for each picture; None where a picture has none.
+        read: a file and the picture's (height, width) -> (H, W) int16 category indices, -1 where unlabelled. Raises
+            `DataError` for a map of another size or with values outside the classes, `ImageError` for a broken file.
+    """
+
+    files: list[Path | None]
+    read: Callable[[Path, tuple[int, int]], Tensor]
+
+
 @dataclass
 class Dataset:
-    """Pictures with COCO annotations, decoded on first use.
+    """Pictures with COCO annotations, or label maps, or both, decoded on first use.
 
     Attributes:
         name: for people.
@@ -49,6 +66,7 @@ class Dataset:
         records: the pictures.
         annotations: for each picture its checked COCO annotations.
         parsers: by field of `Regions`.
+        maps: the label maps, where there are any.
     """
 
     name: str
@@ -56,6 +74,7 @@ class Dataset:
     records: list[Record]
     annotations: list[list[Annotation]]
     parsers: Mapping[str, Parser]
+    maps: LabelMaps | None = None
     _kept: dict[int, Regions] = field(default_factory=dict, repr=False)
     _kept_pixels: int = field(default=0, repr=False)
 
@@ -73,10 +92,21 @@ class Dataset:
             self._kept_pixels += pixels
         return regions
 
+    def semantic(self, index: int) -> Tensor | None:
+        """(H, W) int16 category indices of a picture, -1 where unlabelled; None where it has no label map.
+
+        Raises:
+            DataError: the map is of another size than the picture, or has values outside the classes.
+            ImageError: the map cannot be read.
+        """
+        file = self.maps.files[index] if self.maps else None
+        return self.maps.read(file, self.records[index].size) if self.maps and file else None
+
     def scene(self, index: int) -> Scene:
-        """The picture's size and objects."""
+        """The picture's size, objects and label map."""
         record = self.records[index]
-        return Scene(record.size, self.categories, self.regions(index), file=str(record.file))
+        semantic = self.semantic(index)
+        return Scene(record.size, self.categories, self.regions(index), semantic=semantic, file=str(record.file))
 
     def image(self, index: int) -> Tensor:
         """The picture, (3, H, W) uint8 RGB.

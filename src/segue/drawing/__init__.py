@@ -2,17 +2,23 @@
 
 from segue.drawing.boxes import draw_boxes
 from segue.drawing.colors import object_colors
+from segue.drawing.confusion import plot_confusion
 from segue.drawing.curves import plot_curves
 from segue.drawing.masks import draw_masks
 from segue.drawing.scene import draw_scene, region_labels
+from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
 from segue.drawing.sheets import contact_sheet, side_by_side
 
 __all__ = [
+    "add_legend",
     "contact_sheet",
     "draw_boxes",
+    "draw_confidence",
     "draw_masks",
     "draw_scene",
+    "draw_semantic",
     "object_colors",
+    "plot_confusion",
     "plot_curves",
     "region_labels",
     "side_by_side",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from segue.data.check import check_coco
-from segue.data.dataset import locate, open_dataset, statistics
+from segue.data.dataset import check_dataset, open_dataset, statistics
 from segue.data.images import to_pil
 from segue.drawing import contact_sheet
 from segue.engine.picture import draw
@@ -30,6 +29,5 @@ def show(reference: str, images: str | None, out: Path | None, count: int = 12) 
 
 def check(reference: str, images: str | None) -> tuple[str, int]:
     """Every fault of a data set as text, and how many are fatal."""
-    path, folder = locate(reference, images)
-    report = check_coco(path, folder)
+    report = check_dataset(reference, images)
     return report.to_text(), len([fault for fault in report.faults if fault.fatal])

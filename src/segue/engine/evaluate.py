@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from PIL import Image
 from tqdm import tqdm
 
 from segue.data.dataset import Dataset
 from segue.engine.predictor import Predictor
 from segue.errors import DataError, UsageError
 from segue.structures import Categories, Scene
-from segue.tasks import Metric, RegionTask
+from segue.tasks import Metric, PixelTask, Task
 
 
-def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: str | None = None) -> dict[str, float]:
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluation gives.
+
+    Attributes:
+        numbers: by ``group/name``, with ``images`` and ``seconds``.
+        pictures: of the metrics that have one, by the ending of a file's name, such as ``confusion.png``.
+    """
+
+    numbers: dict[str, float]
+    pictures: dict[str, Image.Image]
+
+
+def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: str | None = None) -> Scores:
     """Every metric of the tasks that model and data set share, by ``group/name``, with ``images`` and ``seconds``.
 
     Detections of every score count: metrics that need one operating point have it themselves.
@@ -28,7 +43,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: 
     """
     check_classes(predictor, dataset)
     start = time.perf_counter()
-    tasks = [task for task in predictor.tasks if annotated(dataset, task)]
+    tasks = [task for task in predictor.tasks if task.annotated(dataset)]
     everything = metrics_of(tasks, dataset.categories)
     parts: dict[str, list[Metric]] = {}
     for index, (predicted, truth) in enumerate(pairs(predictor, dataset, progress)):
@@ -39,17 +54,17 @@ def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: 
         for metric in (metric for group in groups for metric in group):
             metric.update(predicted, truth)
     numbers = compute(everything) | {"images": len(dataset), "seconds": round(time.perf_counter() - start, 3)}
-    return numbers | {f"{part}:{n}": value for part in sorted(parts) for n, value in compute(parts[part]).items()}
+    numbers |= {f"{part}:{n}": value for part in sorted(parts) for n, value in compute(parts[part]).items()}
+    return Scores(numbers, pictures_of(tasks, everything))
 
 
-def annotated(dataset: Dataset, task: RegionTask) -> bool:
-    """Whether the data set's first objects carry what the task predicts; a set without any object carries all."""
-    regions = (dataset.regions(index) for index in range(len(dataset)))
-    first = next((found for found in regions if len(found)), None)
-    return first is None or first.field(task.name) is not None
+def pictures_of(tasks: Sequence[Task], metrics: Sequence[Metric]) -> dict[str, Image.Image]:
+    """The pictures of metrics that a task knows to draw."""
+    drawers = [task.report for task in tasks if isinstance(task, PixelTask)]
+    return {name: image for report in drawers for metric in metrics for name, image in report(metric).items()}
 
 
-def metrics_of(tasks: list[RegionTask], categories: Categories) -> list[Metric]:
+def metrics_of(tasks: Sequence[Task], categories: Categories) -> list[Metric]:
     """Fresh metrics of some tasks."""
     return [make(categories) for task in tasks for make in task.metrics]
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from segue.data.dataset import Dataset
+from segue.data.records import UNLABELLED
 from segue.data.transforms import Augmentation, apply_geometry, jitter_intensity, random_geometry
 from segue.errors import SegueError
-from segue.models.region_network import Batch
+from segue.models.batch import Batch
 from segue.nn.conventions import Conventions
 from segue.nn.normalise import normalise, pad_images
 from segue.structures import Regions
@@ -33,10 +35,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Sample:
-    """One augmented training picture (3, H, W) uint8 with its regions and its file."""
+    """One augmented training picture (3, H, W) uint8 with its regions, its label map (H, W) if any, and its file."""
 
     image: Tensor
     regions: Regions
+    semantic: Tensor | None
     file: str
 
 
@@ -58,8 +61,10 @@ class TrainingPictures(TorchDataset[Sample]):
             regions = regions.select(~regions.crowd)
         geometry = random_geometry((image.shape[1], image.shape[2]), self.augmentation, rng)
         image, regions = apply_geometry(image, regions, geometry, self.transforms)
+        semantic = self.dataset.semantic(place.picture)
+        semantic = None if semantic is None else geometry.label_map(semantic)
         image = jitter_intensity(image, self.augmentation, rng)
-        return Sample(image, regions, str(self.dataset.records[place.picture].file))
+        return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file))
 
     def __getitems__(self, places: Sequence[Place]) -> list[Sample] | SegueError:
         """The pictures of a step; or the error, which a loader process could only raise as a text of its traceback."""
@@ -115,7 +120,20 @@ class Collate:
             truth=Regions.cat([s.regions for s in samples]),
             owners=torch.repeat_interleave(torch.arange(len(samples)), counts),
             files=[s.file for s in samples],
+            semantic=pad_label_maps([s.semantic for s in samples], images.shape[2], images.shape[3]),
         )
+
+
+def pad_label_maps(maps: Sequence[Tensor | None], height: int, width: int) -> Tensor | None:
+    """Label maps (H_i, W_i) -> (B, height, width) int64, unlabelled in the padding; None where a picture has none."""
+    if any(labels is None for labels in maps):
+        return None
+    padded = [
+        F.pad(labels, (0, width - labels.shape[1], 0, height - labels.shape[0]), value=UNLABELLED)
+        for labels in maps
+        if labels is not None
+    ]
+    return torch.stack(padded).long()
 
 
 def load_batches(pictures: TrainingPictures, stream: Stream, collate: Collate, workers: int) -> Iterator[Batch]:

@@ -22,7 +22,7 @@ from segue.data.results import is_box, is_finite
 from segue.errors import DataError
 from segue.files import atomic_file, atomic_write, cannot_write
 from segue.structures import Categories, Regions, Scene
-from segue.tasks.task import RegionTask
+from segue.tasks.task import PixelTask, RegionTask, Task
 
 NAME = "scenes.json"
 VERSION = 1
@@ -38,10 +38,10 @@ class SceneWriter:
     Args:
         folder: where the files go; made if it does not exist.
         model: name to write down.
-        tasks: whose ``to_json`` fill the entries.
+        tasks: whose ``to_json`` and ``files`` fill the entries.
     """
 
-    def __init__(self, folder: Path, model: str, tasks: Sequence[RegionTask]) -> None:
+    def __init__(self, folder: Path, model: str, tasks: Sequence[Task]) -> None:
         self.folder, self.model, self.tasks = folder, model, tasks
         self._number = 0
         self._names: set[str] = set()
@@ -63,7 +63,7 @@ class SceneWriter:
             self._entries.close()
 
     def add(self, scene: Scene, overlay: Image.Image | None = None) -> None:
-        """Write one scene, and its overlay as a PNG with the stem of the scene's file.
+        """Write one scene: its maps as PNGs, and its overlay as a PNG with the stem of the scene's file.
 
         Raises:
             DataError: a number of a region is not finite.
@@ -71,9 +71,13 @@ class SceneWriter:
         """
         self._number += 1
         entry = scene_entry(scene, self.tasks, scene.file or f"image_{self._number}")
+        stem = Path(entry["file"]).stem
+        for task in self.tasks:
+            if isinstance(task, PixelTask) and task.carried(scene):
+                pictures = task.files(scene)
+                entry |= task.entry([self._picture(stem, suffix, image) for suffix, image in pictures.items()])
         if overlay is not None:
-            entry["overlay"] = self._overlay_name(Path(entry["file"]).stem)
-            atomic_write(self.folder / entry["overlay"], _png(overlay))
+            entry["overlay"] = self._picture(stem, "png", overlay)
         try:
             text = json.dumps(entry, allow_nan=False)
         except ValueError:
@@ -89,24 +93,25 @@ class SceneWriter:
             shutil.copyfileobj(self._entries, file)
             file.write(b"\n]}\n")
 
-    def _overlay_name(self, stem: str) -> str:
-        """A name not yet given and not that of somebody else's file, such as the picture itself."""
+    def _picture(self, stem: str, suffix: str, image: Image.Image) -> str:
+        """Write a PNG; its name is not yet given and not that of somebody else's file, such as the picture itself."""
         for number in count(1):
-            name = f"{stem}.png" if number == 1 else f"{stem}.{number}.png"
+            name = f"{stem}.{suffix}" if number == 1 else f"{stem}.{number}.{suffix}"
             if name.casefold() not in self._names and _is_free(self.folder / name):
                 break
         self._names.add(name.casefold())  # some file systems take A.png for a.png
+        atomic_write(self.folder / name, _png(image))
         return name
 
 
-def write_scenes(scenes: Iterable[Scene], folder: Path, model: str, tasks: Sequence[RegionTask]) -> None:
+def write_scenes(scenes: Iterable[Scene], folder: Path, model: str, tasks: Sequence[Task]) -> None:
     """Write ``folder``/scenes.json without overlays; raises as `SceneWriter.add`."""
     with SceneWriter(folder, model, tasks) as writer:
         for scene in scenes:
             writer.add(scene)
 
 
-def scene_entry(scene: Scene, tasks: Sequence[RegionTask], file: str) -> dict[str, Any]:
+def scene_entry(scene: Scene, tasks: Sequence[Task], file: str) -> dict[str, Any]:
     """A scene as scenes.json has it, without overlay."""
     regions = scene.regions
     rows: list[dict[str, Any]] = [{"label": scene.categories[label].name} for label in regions.labels.tolist()]
@@ -114,7 +119,7 @@ def scene_entry(scene: Scene, tasks: Sequence[RegionTask], file: str) -> dict[st
         for row, score in zip(rows, regions.scores.tolist(), strict=True):
             row["score"] = round(score, 6)  # float32's own digits: fewer would make equal scores of different ones
     for task in tasks:
-        if task.to_json is not None:
+        if isinstance(task, RegionTask) and task.to_json is not None:
             for row, values in zip(rows, task.to_json(regions), strict=True):
                 row |= values
     h, w = scene.size

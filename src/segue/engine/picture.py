@@ -10,13 +10,14 @@ from PIL import Image
 
 from segue.data.images import read_image, to_pil, to_tensor
 from segue.drawing import draw_scene
+from segue.drawing.semantic import add_legend
 from segue.engine.output import SceneWriter
 from segue.errors import ImageError
 from segue.structures import Scene
-from segue.tasks import RegionTask, all_tasks
+from segue.tasks import PIXEL_TASKS, PixelTask, Task, all_tasks
 
 
-def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[RegionTask] | None = None) -> Image.Image:
+def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Task] | None = None) -> Image.Image:
     """Paint what a scene holds over its picture.
 
     Args:
@@ -30,8 +31,14 @@ def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Re
     """
     pixels = read_image(image) if isinstance(image, str | Path) else to_tensor(image)
     tasks = tasks_of(scene) if tasks is None else tasks
-    last = sorted(tasks, key=lambda task: task.selects)  # outlines and labels stay on top of tints
-    return draw_scene(scene, to_pil(pixels), [task.draw for task in last if task.draw])
+    first_to_last = sorted(tasks, key=lambda task: (task.selects, not isinstance(task, PixelTask)))
+    return draw_scene(scene, to_pil(pixels), [task.draw for task in first_to_last if task.draw])
+
+
+def overlay(scene: Scene, image: Image.Image, tasks: Sequence[Task] | None = None) -> Image.Image:
+    """As `draw`, with a legend of the classes beside the picture where every pixel has one."""
+    painted = draw(scene, image, tasks)
+    return painted if scene.semantic is None else add_legend(painted, scene.semantic, scene.categories)
 
 
 def save(scene: Scene, folder: str | Path) -> None:
@@ -41,13 +48,14 @@ def save(scene: Scene, folder: str | Path) -> None:
         UsageError: the folder cannot be written, or the file holds another picture now.
     """
     try:
-        overlay = draw(scene, scene.file) if scene.file else None
+        painted = overlay(scene, to_pil(read_image(scene.file))) if scene.file else None
     except ImageError:
-        overlay = None
+        painted = None
     with SceneWriter(Path(folder), "", tasks_of(scene)) as writer:
-        writer.add(scene, overlay)
+        writer.add(scene, painted)
 
 
-def tasks_of(scene: Scene) -> list[RegionTask]:
+def tasks_of(scene: Scene) -> list[Task]:
     """The installed tasks whose fields a scene has."""
-    return [task for task in all_tasks() if scene.regions.field(task.name) is not None]
+    known: list[Task] = [*PIXEL_TASKS, *all_tasks()]
+    return [task for task in known if task.carried(scene)]

@@ -14,9 +14,9 @@ from segue.data.images import read_image, to_pil, to_tensor
 from segue.data.inputs import find_inputs, is_video
 from segue.data.video import frame_count, frame_rate, frames, is_ours, write_video
 from segue.engine.output import SceneWriter
-from segue.engine.picture import draw
+from segue.engine.picture import draw, overlay
 from segue.engine.predictor import Predictor
-from segue.engine.tiles import check_side, predict_tiled
+from segue.engine.tiles import check_side
 from segue.errors import ImageError, SomeInputsFailed
 from segue.structures import Scene
 
@@ -86,7 +86,7 @@ def _predict_pictures(
 ) -> None:
     with tqdm(total=len(paths), desc="predict", unit="image", disable=None if len(paths) > 1 else True) as bar:
         for pixels, scene in _scenes(predictor, _decoded(paths, report), options):
-            writer.add(scene, draw(scene, to_pil(pixels), predictor.tasks))
+            writer.add(scene, overlay(scene, to_pil(pixels), predictor.tasks))
             report.regions += len(scene.regions)
             report.done += 1
             bar.update()
@@ -100,7 +100,7 @@ def _scenes(
         yield from predictor.look(pictures, options.threshold, options.batch)
     else:
         for pixels, file in pictures:
-            yield pixels, predict_tiled(predictor, pixels, options.tile, options.threshold, file)
+            yield pixels, predictor.tiled(pixels, options.tile, options.threshold, file)
 
 
 def _decoded(paths: Sequence[Path], report: Report) -> Iterator[tuple[Tensor, str]]:

@@ -7,15 +7,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from segue.data.check import load_json
 from segue.data.records import Dataset
 from segue.data.results import checked_results
 from segue.data.rle import runs_box, segmentation_runs
-from segue.engine.evaluate import annotated
 from segue.engine.output import checked_entries, label_indices, parse_regions
 from segue.errors import DataError, UsageError
 from segue.files import atomic_write
@@ -101,10 +103,18 @@ def format_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """One flat JSON object; what is not finite becomes null. Raises `UsageError` where it cannot be written."""
+def write_metrics(path: Path, metrics: Mapping[str, float], pictures: Mapping[str, Image.Image] | None = None) -> None:
+    """One flat JSON object, and pictures beside it; what is not finite becomes null.
+
+    Raises:
+        UsageError: they cannot be written.
+    """
     valid = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
     atomic_write(path, (json.dumps(valid, indent=2) + "\n").encode())
+    for ending, image in (pictures or {}).items():
+        buffer = BytesIO()
+        image.save(buffer, "PNG")
+        atomic_write(path.with_name(f"{path.stem}.{ending}"), buffer.getvalue())
 
 
 def _from_scenes(content: object, path: Path, dataset: Dataset) -> dict[int, Saved]:
@@ -175,7 +185,7 @@ def _with_box(row: dict[str, Any], size: tuple[int, int], where: str) -> dict[st
 
 def _carried(task: RegionTask, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
     """Whether some predicted region, or none at all, and some annotated region have what the task reads."""
-    if not annotated(dataset, task):
+    if not task.annotated(dataset):
         return False
     firsts = [(found, dataset.records[index].size) for index, found in saved.items() if found.rows]
     parser = {task.name: task.parse}

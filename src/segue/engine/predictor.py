@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -12,29 +15,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from segue.data.geometry import Geometry
 from segue.data.images import read_image, to_tensor
-from segue.data.transforms import resized_size
-from segue.engine.recipe import check_network
-from segue.errors import CheckpointError, UsageError
-from segue.models.region_network import RegionNetwork
-from segue.models.weights import load_state, read_model
-from segue.models.zoo import find_model
-from segue.nn.normalise import normalise, pad_images
-from segue.structures import Categories, Regions, Scene
-from segue.tasks import Detections, RegionTask, tasks_named
+from segue.errors import UsageError
+from segue.structures import Categories, Scene
+from segue.tasks import Task
 
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
-class Predictor:
+@dataclass(frozen=True)
+class Views:
+    """Views of a picture whose scores are averaged (test-time augmentation).
+
+    Attributes:
+        flip: each view is also looked at mirrored.
+        scales: factors of the picture's size.
+    """
+
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
+            raise UsageError("scales must be from 0.1 to 10", where="--scales", cure="such as 0.75,1,1.25")
+
+
+class Predictor(ABC):
     """A trained network with its classes and tasks. Thread-safe: predicting changes nothing in it.
 
     Attributes:
         name: of the model.
-        network: the region network, in evaluation mode.
+        network: in evaluation mode.
         categories: what its labels mean.
         tasks: what it fills in.
         resize: shorter side and cap of the longer side that pictures are brought to, or None.
@@ -44,9 +57,9 @@ class Predictor:
     def __init__(
         self,
         name: str,
-        network: RegionNetwork,
+        network: nn.Module,
         categories: Categories,
-        tasks: Sequence[RegionTask],
+        tasks: Sequence[Task],
         resize: tuple[int, int] | None = None,
         notes: dict[str, Any] | None = None,
     ) -> None:
@@ -57,6 +70,28 @@ class Predictor:
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
+
+    @abstractmethod
+    def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
+        """Decoded pictures (3, H, W) uint8 with their files, through the network together."""
+
+    @abstractmethod
+    def tiled(self, image: Tensor, side: int, threshold: float, file: str | None = None) -> Scene:
+        """The scene of one picture (3, H, W) uint8, with only a tile of ``side`` pixels in the network at a time.
+
+        Raises:
+            UsageError: ``side`` is below 64 pixels.
+        """
+
+    def averaging(self, views: Views) -> Predictor:
+        """The same model, its answer averaged over several views of each picture.
+
+        Raises:
+            UsageError: the model scores no pixels.
+        """
+        raise UsageError(
+            f"{self.name} finds objects, and averages no views", where="--flip, --scales", cure="leave them out"
+        )
 
     def only(self, names: Sequence[str]) -> Predictor:
         """The same model with some of its tasks; the one that chooses detections always runs.
@@ -71,7 +106,9 @@ class Predictor:
                     f"{self.name} has no task {name!r}", where="--tasks", cure=f"it has {', '.join(known)}"
                 )
         tasks = [task for task in self.tasks if task.name in names or task.selects]
-        return Predictor(self.name, self.network, self.categories, tasks, self.resize, self.notes)
+        chosen = copy(self)
+        chosen.tasks = tasks
+        return chosen
 
     def predict(self, pictures: Picture | Sequence[Picture], threshold: float = 0.5, batch: int = 1) -> Any:
         """Scenes of pictures: one for one picture, a list for a list.
@@ -108,54 +145,6 @@ class Predictor:
             while chunk := list(islice(group, batch)):
                 yield from zip([pixels for pixels, _ in chunk], self.scenes(chunk, threshold), strict=True)
 
-    @torch.no_grad()  # not inference_mode: its tensors could not be used in anything that learns or writes in place
-    def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
-        """Decoded pictures (3, H, W) uint8 with their files, through the network together."""
-        originals = [(p.shape[1], p.shape[2]) for p, _ in pictures]
-        resized = [resized_size(size, self.resize) for size in originals]
-        images = [
-            Geometry.resize(size, new).image(picture)
-            for (picture, _), size, new in zip(pictures, originals, resized, strict=True)
-        ]
-        padded, sizes = pad_images(images, self.network.trunk.strides[-2])
-        padded, sizes = padded.to(self.device), sizes.to(self.device)
-        x = normalise(padded, sizes, self.network.conventions).contiguous(memory_format=torch.channels_last)
-        levels, found = self.network.find(x, sizes)
-        index = (found.valid & (found.scores >= threshold)).nonzero()  # (R, 2) image and slot, image by image
-        owners, slots = index[:, 0], index[:, 1]
-        wanted = [task.name for task in self.tasks]
-        raw = self.network.read(levels, found.boxes[owners, slots], owners, wanted)
-        return [
-            Scene(size, self.categories, self._regions(found, raw, i, owners, slots, size, new), file=file)
-            for i, (size, new, (_, file)) in enumerate(zip(originals, resized, pictures, strict=True))
-        ]
-
-    def _regions(
-        self,
-        found: Detections,
-        raw: dict[str, Any],
-        image: int,
-        owners: Tensor,
-        slots: Tensor,
-        size: tuple[int, int],
-        resized: tuple[int, int],
-    ) -> Regions:
-        """The regions of one picture, in its own pixels, with every task's field."""
-        rows = (owners == image).nonzero()[:, 0]
-        chosen = slots[rows]
-        scale = found.boxes.new_tensor([size[1] / resized[1], size[0] / resized[0]] * 2)
-        regions = Regions(found.boxes[image, chosen] * scale, found.labels[image, chosen], found.scores[image, chosen])
-        for task in self.tasks:
-            if task.name in raw:
-                head: Any = self.network.heads[task.name]
-                regions = regions.with_field(task.name, head.decode(rows_of(raw[task.name], rows), regions, size))
-        return regions.to("cpu")
-
-
-def rows_of(raw: Any, rows: Tensor) -> Any:
-    """The rows of a raw output, which is a tensor or a tuple of tensors."""
-    return tuple(part[rows] for part in raw) if isinstance(raw, tuple) else raw[rows]
-
 
 def pick_device(name: str) -> torch.device:
     """``auto`` is the first GPU, else the CPU."""
@@ -167,28 +156,6 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError):
         pass
     raise UsageError(f"no device {name!r} here", where="--device", cure="use auto, cpu, cuda, cuda:N or mps")
-
-
-def load(model: str | Path, device: str = "auto") -> Predictor:
-    """A zoo name, a .safetensors file, or the folder of a training run -> a `Predictor`.
-
-    Raises:
-        CheckpointError: the file is damaged, not a model, or does not fit its own settings.
-        UsageError: there is no such model or device.
-    """
-    target = pick_device(device)
-    path = find_model(str(model))
-    file = read_model(path)
-    tasks = tasks_named(list(file.network.get("tasks", {})))
-    try:
-        categories = Categories.from_json(file.categories)
-        network = RegionNetwork(check_network(file.network, tasks, str(path)), categories, tasks)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError, MemoryError) as error:
-        what = f"settings of an impossible network ({type(error).__name__}: {error})"
-        raise CheckpointError(what, where=path, cure="use a file that Segue wrote") from error
-    load_state(network, file.state, path)
-    network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Predictor(file.name, network, categories, tasks, file.resize, file.notes)
 
 
 def _is_list(pictures: Any) -> TypeGuard[Sequence[Picture]]:

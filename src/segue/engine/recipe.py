@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from segue.data.transforms import Augmentation
 from segue.errors import RecipeError
+from segue.models.semantic_network import SemanticSettings
 from segue.models.settings import NetworkSettings
 from segue.tasks import RegionTask, all_tasks
 
@@ -94,7 +95,8 @@ class Recipe:
         name: of the model.
         data: what to learn from.
         training: how.
-        network: what.
+        network: what: a region network.
+        semantic: or a network that labels every pixel; then ``network`` says nothing.
         augmentation: how training pictures are varied, and how all pictures are resized.
         weights: a model file to start from; heads that do not fit are fresh.
     """
@@ -103,6 +105,7 @@ class Recipe:
     data: DataSettings
     training: TrainingSettings
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    semantic: SemanticSettings | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     weights: str | None = None
 
@@ -124,6 +127,12 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     """Plain values -> a recipe, heads' settings included."""
+    if values.get("semantic") is not None:
+        if "network" in values:
+            raise RecipeError("both network and semantic", where=where, cure="leave one of them out")
+        semantic = check_semantic(values["semantic"], where, "semantic.")
+        rest: Recipe = _checked(Recipe, {key: value for key, value in values.items() if key != "semantic"}, where)
+        return replace(rest, semantic=semantic)
     recipe: Recipe = _checked(Recipe, values, where)
     tasks = {task.name: task for task in all_tasks()}
     heads = {}
@@ -141,6 +150,13 @@ def check_network(values: Mapping[str, Any], tasks: Sequence[RegionTask], where:
     return replace(network, tasks=heads)
 
 
+def check_semantic(values: Mapping[str, Any], where: str, prefix: str = "") -> SemanticSettings:
+    """Plain values -> settings of a semantic network, those of its architecture included."""
+    settings: SemanticSettings = _checked(SemanticSettings, values, where, prefix)
+    (name, own), kind = next(iter(settings.network.items())), settings.architecture
+    return replace(settings, network={name: _checked(kind.settings, own or {}, where, f"{prefix}network.{name}.")})
+
+
 def to_plain(settings: Any) -> dict[str, Any]:
     """A recipe or a part of it as plain dicts and lists, ready for YAML or JSON."""
     plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(asdict(settings), mode="json")
@@ -155,7 +171,8 @@ def _checked(kind: type[Any], values: Mapping[str, Any], where: str, prefix: str
         first = errors.errors()[0]
         key = prefix + ".".join(str(part) for part in first["loc"])
         got = "" if first["type"] == "missing" else f", not {first['input']!r}"
-        raise RecipeError(f"{_sentence(first['msg'])}{got}", where=f"{where}: {key}", cure=_cure(errors)) from None
+        place = f"{where}: {key.rstrip('.')}"
+        raise RecipeError(f"{_sentence(first['msg'])}{got}", where=place, cure=_cure(errors)) from None
 
 
 def _sentence(message: str) -> str:

@@ -13,6 +13,7 @@ from segue.engine.predictor import Predictor
 from segue.errors import UsageError
 from segue.ops import box_iou, mask_iou, unite_masks, warp_masks
 from segue.structures import Masks, Regions, Scene
+from segue.tasks import RegionTask
 
 SMALLEST = 64  # pixels, side of a tile
 SAME = 0.5  # IoU inside the strip that two tiles share, from which two findings are one object
@@ -77,7 +78,7 @@ def _look(predictor: Predictor, image: Tensor, tile: Tile, size: tuple[int, int]
     regions = predictor.scenes([(part, None)], threshold)[0].regions
     for task in predictor.tasks:
         value = regions.field(task.name)
-        if value is not None and task.transform is not None:
+        if value is not None and isinstance(task, RegionTask) and task.transform is not None:
             regions = regions.with_field(task.name, task.transform(value, _placed(tile, size)))
     return regions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,29 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from segue.data.dataset import Dataset, open_dataset
+from segue.data.dataset import Dataset, class_frequencies, open_dataset
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
 from segue.engine.evaluate import check_classes, evaluate
 from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
 from segue.engine.optimise import learning_rate, make_optimizer, update_average
 from segue.engine.predictor import Predictor, pick_device
 from segue.engine.recipe import Recipe, to_plain
+from segue.engine.region_predictor import RegionPredictor
 from segue.engine.samples import write_samples
+from segue.engine.semantic_predictor import SemanticPredictor
 from segue.errors import DataError, TrainingError, UsageError
 from segue.files import atomic_write
-from segue.models.region_network import Batch, RegionNetwork
+from segue.models.batch import Batch
+from segue.models.region_network import RegionNetwork
+from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
 from segue.models.zoo import find_model
-from segue.tasks import RegionTask, tasks_named
+from segue.nn.pixel_losses import median_frequency
+from segue.tasks import PIXEL_TASKS, SEMANTIC, RegionTask, parsers_of, tasks_named
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+Network = RegionNetwork | SemanticNetwork
 
 
 @dataclass
@@ -43,12 +51,12 @@ class Run:
     tasks: list[RegionTask]
     train: Dataset
     val: Dataset | None
-    network: RegionNetwork
-    average: RegionNetwork | None
+    network: Network
+    average: Network | None
     progress: Progress
 
     @property
-    def scored(self) -> RegionNetwork:
+    def scored(self) -> Network:
         """The weights that are evaluated and saved."""
         return self.network if self.average is None else self.average
 
@@ -91,15 +99,15 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
 
 def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     """Open the data, build the network, and claim the folder."""
-    tasks = tasks_named(list(recipe.network.tasks))
-    parsers = {task.name: task.parse for task in tasks}
+    tasks = tasks_named(list(recipe.network.tasks)) if recipe.semantic is None else []
+    parsers = parsers_of(tasks)
     train_set = open_dataset(recipe.data.train, parsers, recipe.data.images)
     val = open_dataset(recipe.data.val, parsers, recipe.data.images) if recipe.data.val else None
     if len(train_set) == 0:
         raise DataError("no pictures to train on", where=recipe.data.train, cure="name a split that has some")
     claim(folder, recipe, resume, fabric)
     torch.manual_seed(recipe.training.seed)
-    network = RegionNetwork(recipe.network, train_set.categories, tasks)
+    network = make_network(recipe, train_set, tasks)
     if recipe.weights and not resume:
         kept, fresh = load_what_fits(network, read_model(find_model(recipe.weights)).state)
         fabric.print(f"{recipe.weights}: {len(kept)} tensors kept, {len(fresh)} fresh: {', '.join(fresh[:6])}")
@@ -110,6 +118,20 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     if val is not None:
         check_classes(predictor_of(run), val)
     return run
+
+
+def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[RegionTask]) -> Network:
+    """The recipe's network for the data set's classes, with fresh weights."""
+    if recipe.semantic is None:
+        return RegionNetwork(recipe.network, dataset.categories, tasks)
+    if not SEMANTIC.annotated(dataset):
+        raise DataError(
+            "no label maps to learn from", where=dataset.name, cure="name a data set with a map per picture"
+        )
+    network = SemanticNetwork(recipe.semantic, len(dataset.categories))
+    if recipe.semantic.loss.balance:
+        network.class_weights.copy_(median_frequency(class_frequencies(dataset), recipe.semantic.loss.balance))
+    return network
 
 
 def claim(folder: Path, recipe: Recipe, resume: bool, fabric: Fabric) -> None:
@@ -133,7 +155,7 @@ def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) ->
         len(run.train), s.batch, progress.step, s.steps, s.seed, rank=fabric.global_rank, world=fabric.world_size
     )
     pictures = TrainingPictures(run.train, run.recipe.augmentation, run.tasks, s.seed)
-    collate = Collate(run.network.conventions, run.network.trunk.strides[-2])
+    collate = Collate(run.network.conventions, run.network.multiple)
     batches = load_batches(pictures, stream, collate, s.workers)
     bar = tqdm(initial=progress.step, total=s.steps, desc="train", unit="step", disable=not fabric.is_global_zero)
     numbers: dict[str, float] = {}
@@ -190,7 +212,7 @@ def score(run: Run, log: Log) -> dict[str, float]:
         predictor = predictor_of(run)
         write_samples(predictor, run.val or run.train, run.folder / "samples" / f"step_{run.progress.step:06d}.png")
         if run.val is not None:
-            numbers = evaluate(predictor, run.val, progress=False)
+            numbers = evaluate(predictor, run.val, progress=False).numbers
             log.write(run.progress.step, numbers)
             value = numbers.get(run.recipe.training.best)
             if value is None:
@@ -227,7 +249,7 @@ def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
     plain = to_plain(run.recipe)
     return ModelFile(
         name=run.recipe.name,
-        network=plain["network"],
+        network=plain["network"] if run.recipe.semantic is None else {"semantic": plain["semantic"]},
         categories=run.train.categories.to_json(),
         resize=run.recipe.augmentation.resize,
         state=run.scored.state_dict(),
@@ -237,7 +259,10 @@ def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
 
 def predictor_of(run: Run) -> Predictor:
     """The scored weights, ready for use."""
-    return Predictor(run.recipe.name, run.scored, run.train.categories, run.tasks, run.recipe.augmentation.resize)
+    name, classes, resize = run.recipe.name, run.train.categories, run.recipe.augmentation.resize
+    if isinstance(run.scored, SemanticNetwork):
+        return SemanticPredictor(name, run.scored, classes, PIXEL_TASKS, resize)
+    return RegionPredictor(name, run.scored, classes, run.tasks, resize)
 
 
 def forget_after(path: Path, step: int) -> None:

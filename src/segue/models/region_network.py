@@ -13,36 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from segue.errors import RecipeError
+from segue.models.batch import Batch
 from segue.models.settings import NetworkSettings
 from segue.nn.matching import gather_rows, match, sample
 from segue.nn.rpn import RPN, Proposals
 from segue.nn.trunk import Trunk
 from segue.ops import assign_levels, box_iou, multilevel_roi_align
-from segue.structures import Categories, Regions
+from segue.structures import Categories
 from segue.tasks import Detections, RegionHead, RegionTask, Sampled
-
-
-class Batch:
-    """Pictures of one training step, padded at right and bottom to one size.
-
-    No dataclass: Fabric's mixed precision takes those apart, and stumbles over the frozen ones inside.
-
-    Attributes:
-        images: (B, 3, H, W) normalised.
-        sizes: (B, 2) int64 height and width before padding.
-        truth: annotated regions of all pictures, packed.
-        owners: (G,) int64, the picture of each annotated region, ascending.
-        files: the pictures' files, for messages.
-    """
-
-    def __init__(self, images: Tensor, sizes: Tensor, truth: Regions, owners: Tensor, files: list[str]) -> None:
-        self.images, self.sizes, self.truth, self.owners, self.files = images, sizes, truth, owners, files
-
-    def to(self, device: torch.device, channels_last: bool) -> Batch:
-        """The batch on a device, its images in the given memory layout."""
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        images = self.images.to(device, memory_format=layout)
-        return Batch(images, self.sizes.to(device), self.truth.to(device), self.owners.to(device), self.files)
 
 
 class RegionNetwork(nn.Module):
@@ -52,6 +30,7 @@ class RegionNetwork(nn.Module):
         super().__init__()
         self.settings, self.conventions = settings, settings.constants
         self.trunk = Trunk(settings.backbone, settings.pyramid, self.conventions)
+        self.multiple = self.trunk.strides[-2]
         if len(settings.proposals.sizes) != len(self.trunk.strides):
             raise RecipeError(
                 f"{len(settings.proposals.sizes)} anchor sizes for {len(self.trunk.strides)} pyramid levels",

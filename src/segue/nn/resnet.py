@@ -34,15 +34,29 @@ class BackboneSettings:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (ResNet-18 and 34)."""
+    """Two 3x3 convolutions around a shortcut (ResNet-18 and 34).
+
+    ``rates`` are the dilations of what computes at the resolution before the stride, the strided convolution included,
+    and of what comes after it.
+    """
 
     expansion = 1
 
-    def __init__(self, channels: int, width: int, stride: int, norm: NormKind, eps: float, stride_in_1x1: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        stride: int,
+        norm: NormKind,
+        eps: float,
+        stride_in_1x1: bool,
+        rates: tuple[int, int] = (1, 1),
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        before, after = rates
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, before, before, bias=False)
         self.norm1 = make_norm(norm, width, eps)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, after, after, bias=False)
         self.norm2 = make_norm(norm, width, eps)
         self.shortcut = make_shortcut(channels, width, stride, norm, eps)
 
@@ -56,17 +70,26 @@ class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 around a shortcut (ResNet-50 and 101).
 
     The stride sits in the 3x3 (torchvision) or in the first 1x1 (the original MSRA weights): a network computes
-    something else when its weights meet the other placement.
+    something else when its weights meet the other placement. ``rates`` as of `BasicBlock`.
     """
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, stride: int, norm: NormKind, eps: float, stride_in_1x1: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        stride: int,
+        norm: NormKind,
+        eps: float,
+        stride_in_1x1: bool,
+        rates: tuple[int, int] = (1, 1),
+    ) -> None:
         super().__init__()
-        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        first, second, rate = (stride, 1, rates[1]) if stride_in_1x1 else (1, stride, rates[0])
         self.conv1 = nn.Conv2d(channels, width, 1, first, bias=False)
         self.norm1 = make_norm(norm, width, eps)
-        self.conv2 = nn.Conv2d(width, width, 3, second, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, second, rate, rate, bias=False)
         self.norm2 = make_norm(norm, width, eps)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
         self.norm3 = make_norm(norm, 4 * width, eps)
@@ -89,12 +112,19 @@ def make_shortcut(channels: int, out: int, stride: int, norm: NormKind, eps: flo
 class ResNet(nn.Module):
     """Stages 2 to 5 of a ResNet.
 
+    The last ``dilated`` stages, at most three, keep their input's resolution: each stride becomes a doubled dilation of
+    all that follows it (Yu et al. 2017; DeepLab's "hole" algorithm). Every second cell of the finer map is then exactly
+    what the strided network computes, so that its weights fit.
+
     Attributes:
         channels: channels of the four maps that it returns.
-        strides: pixels of the image per cell of each map: 4, 8, 16, 32, or half of that without ``stem_pool``.
+        strides: pixels of the image per cell of each map: 4, 8, 16, 32, or half of that without ``stem_pool``; from
+            the first dilated stage on they stay.
     """
 
-    def __init__(self, settings: BackboneSettings, stride_in_1x1: bool = False, frozen_eps: float = 1e-5) -> None:
+    def __init__(
+        self, settings: BackboneSettings, stride_in_1x1: bool = False, frozen_eps: float = 1e-5, dilated: int = 0
+    ) -> None:
         super().__init__()
         s, block = settings, BasicBlock if settings.depth < 50 else Bottleneck
         self.stem = nn.Sequential(
@@ -103,18 +133,20 @@ class ResNet(nn.Module):
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2, padding=1) if s.stem_pool else nn.Identity(),
         )
-        channels, stages = s.width, []
+        channels, rate, stages = s.width, 1, []
         for i, count in enumerate(BLOCKS[s.depth]):
+            before, rate = rate, 2 * rate if i >= 4 - dilated else rate
             layers: list[nn.Module] = []
             for j in range(count):
-                stride = 2 if i > 0 and j == 0 else 1
-                layers.append(block(channels, s.width * 2**i, stride, s.norm, frozen_eps, stride_in_1x1))
+                stride = 2 if 0 < i < 4 - dilated and j == 0 else 1
+                rates = (rate if j else before, rate)
+                layers.append(block(channels, s.width * 2**i, stride, s.norm, frozen_eps, stride_in_1x1, rates))
                 channels = s.width * 2**i * block.expansion
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
         self.channels = [s.width * 2**i * block.expansion for i in range(4)]
         first = 4 if s.stem_pool else 2
-        self.strides = [first * 2**i for i in range(4)]
+        self.strides = [first * 2 ** min(i, 3 - dilated) for i in range(4)]
         self._initialise()
         self.frozen = [self.stem, *self.stages][: s.freeze]
         for part in self.frozen:

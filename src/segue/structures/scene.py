@@ -22,7 +22,8 @@ class Scene:
         size: (height, width) of the picture in pixels, after its EXIF rotation.
         categories: what the labels mean.
         regions: the objects.
-        semantic: (H, W) int64 category indices, or None.
+        semantic: (H, W) int16 category indices, -1 where unlabelled, or None.
+        confidence: (H, W) float32 probability of the label in ``semantic``, in [0, 1], or None.
         panoptic: (H, W) int64 segment ids, or None.
         label: the one word for the whole picture, or None.
         file: where the picture came from, or None.
@@ -32,6 +33,7 @@ class Scene:
     categories: Categories
     regions: Regions
     semantic: Tensor | None = None
+    confidence: Tensor | None = None
     panoptic: Tensor | None = None
     label: str | None = None
     file: str | None = None
@@ -39,7 +41,7 @@ class Scene:
     def __post_init__(self) -> None:
         if min(self.size) < 1:
             raise DataError(f"a scene of size {self.size} has no pixel", where=self.file)
-        for name in ("semantic", "panoptic"):
+        for name in ("semantic", "confidence", "panoptic"):
             plane = getattr(self, name)
             if plane is not None and tuple(plane.shape) != self.size:
                 raise DataError(f"{name} map is {tuple(plane.shape)}, the picture {self.size}", where=self.file)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 
+from segue.data.records import Parser
 from segue.errors import UsageError
 from segue.tasks.boxes import BOXES
 from segue.tasks.masks import MASKS
-from segue.tasks.task import Detections, Metric, RegionHead, RegionTask, Sampled
+from segue.tasks.semantic import SEMANTIC
+from segue.tasks.task import Detections, Metric, PixelTask, RegionHead, RegionTask, Sampled, Task
 
 TASKS = [BOXES, MASKS]
+PIXEL_TASKS = [SEMANTIC]
 
 ENTRY_POINTS = "segue.tasks"
 
@@ -29,6 +33,11 @@ def all_tasks() -> list[RegionTask]:
     return [*TASKS, *added]
 
 
+def parsers_of(tasks: Iterable[Task]) -> dict[str, Parser]:
+    """How the fields of `Regions` that some tasks fill are read, by field."""
+    return {task.name: task.parse for task in tasks if isinstance(task, RegionTask)}
+
+
 def tasks_named(names: list[str]) -> list[RegionTask]:
     """The tasks called ``names``, in the order of `all_tasks`."""
     known = {task.name: task for task in all_tasks()}
@@ -44,12 +53,17 @@ def tasks_named(names: list[str]) -> list[RegionTask]:
 __all__ = [
     "BOXES",
     "MASKS",
+    "PIXEL_TASKS",
+    "SEMANTIC",
     "TASKS",
     "Detections",
     "Metric",
+    "PixelTask",
     "RegionHead",
     "RegionTask",
     "Sampled",
+    "Task",
     "all_tasks",
+    "parsers_of",
     "tasks_named",
 ]

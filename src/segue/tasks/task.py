@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from segue.data.geometry import Geometry
+from segue.data.records import Dataset
 from segue.nn.conventions import Conventions
 from segue.structures import Categories, Field, Regions, Scene
 
@@ -77,6 +78,35 @@ class Metric(Protocol):
 
 
 @dataclass(frozen=True)
+class PixelTask:
+    """Everything particular to one output with a value for every pixel.
+
+    Attributes:
+        name: the field of `Scene` that it fills.
+        annotated: whether a data set carries it.
+        metrics: factories ``Categories -> Metric``.
+        draw: paints the field over an RGB picture of the scene's size and returns it.
+        files: the pictures that hold the field, by the ending of their names, such as ``semantic.png``.
+        report: pictures of a metric, by the ending of their names; none of metrics that are not its own.
+        entry: the names of these files, in the same order -> what the scene's entry in scenes.json says, by key.
+        selects: as of `RegionTask`; no such task does.
+    """
+
+    name: str
+    annotated: Callable[[Dataset], bool]
+    metrics: tuple[Callable[[Categories], Metric], ...]
+    draw: Callable[[Image.Image, Scene], Image.Image]
+    files: Callable[[Scene], dict[str, Image.Image]]
+    entry: Callable[[Sequence[str]], dict[str, Any]]
+    report: Callable[[Metric], dict[str, Image.Image]]
+    selects: bool = False
+
+    def carried(self, scene: Scene) -> bool:
+        """Whether a scene has the field."""
+        return getattr(scene, self.name) is not None
+
+
+@dataclass(frozen=True)
 class RegionTask:
     """Everything particular to one per-region output. The rest of the house loops over tasks and names none.
 
@@ -103,3 +133,16 @@ class RegionTask:
     draw: Callable[[Image.Image, Scene], Image.Image] | None = None
     to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
     selects: bool = False
+
+    def carried(self, scene: Scene) -> bool:
+        """Whether a scene's regions have the field."""
+        return scene.regions.field(self.name) is not None
+
+    def annotated(self, dataset: Dataset) -> bool:
+        """Whether a data set's first objects carry the field; a set with neither objects nor label maps carries all."""
+        regions = (dataset.regions(index) for index in range(len(dataset)))
+        first = next((found for found in regions if len(found)), None)
+        return dataset.maps is None if first is None else first.field(self.name) is not None
+
+
+Task = RegionTask | PixelTask

@@ -1,0 +1,94 @@
+"""A semantic network ready for use: pictures in, Scenes with the class of every pixel out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segue.data.geometry import Geometry
+from segue.data.transforms import resized_size
+from segue.engine.blend import blend_tiles
+from segue.engine.predictor import Predictor, Views
+from segue.engine.tiles import check_side
+from segue.models.semantic_network import SemanticNetwork
+from segue.nn.normalise import normalise, pad_images
+from segue.structures import Regions, Scene
+
+
+class SemanticPredictor(Predictor):
+    """Labels every pixel."""
+
+    network: SemanticNetwork
+    views = Views()
+
+    def averaging(self, views: Views) -> SemanticPredictor:
+        """As of `Predictor`."""
+        chosen = copy(self)
+        chosen.views = views
+        return chosen
+
+    def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
+        """As of `Predictor`; ``threshold`` says nothing to it."""
+        labelled = [best(p) for p in self.probabilities([pixels for pixels, _ in pictures])]
+        return [self._scene(*maps, file) for maps, (_, file) in zip(labelled, pictures, strict=True)]
+
+    def tiled(self, image: Tensor, side: int, threshold: float, file: str | None = None) -> Scene:
+        """As of `Predictor`; where tiles overlap, their probabilities fade into each other."""
+        check_side(side)
+        size = (image.shape[1], image.shape[2])
+        parts = blend_tiles(lambda part: self.probabilities([part])[0], image, side, self.network.multiple)
+        labels, confidence = torch.empty(size, dtype=torch.int16), torch.empty(size)
+        for first, probabilities in parts:
+            rows = slice(first, first + probabilities.shape[1])
+            labels[rows], confidence[rows] = best(probabilities)
+        return self._scene(labels, confidence, file)
+
+    @torch.no_grad()
+    def probabilities(self, pictures: Sequence[Tensor]) -> list[Tensor]:
+        """Pictures (3, H, W) uint8 -> for each (K, H, W) float32 probabilities of the classes, on the CPU."""
+        sizes = [(p.shape[1], p.shape[2]) for p in pictures]
+        total = [torch.zeros(())] * len(sizes)
+        for scale in self.views.scales:
+            resized = [scaled(resized_size(size, self.resize), scale) for size in sizes]
+            images = [Geometry.resize(s, r).image(p) for p, s, r in zip(pictures, sizes, resized, strict=True)]
+            seen = self._look(images)
+            if self.views.flip:
+                mirrored = self._look([image.flip(2) for image in images])
+                seen = [a + b.flip(2) for a, b in zip(seen, mirrored, strict=True)]
+            total = [t + restore(p, size) for t, p, size in zip(total, seen, sizes, strict=True)]
+        count = len(self.views.scales) * (1 + self.views.flip)
+        return [t.div_(count).cpu() for t in total]
+
+    def _look(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Pictures (3, h, w) uint8 -> the network's probabilities (K, h, w) of each, without the padding."""
+        padded, sizes = pad_images(images, self.network.multiple)
+        padded, sizes = padded.to(self.device), sizes.to(self.device)
+        x = normalise(padded, sizes, self.network.conventions).contiguous(memory_format=torch.channels_last)
+        found = self.network.probabilities(x)
+        return [p[:, : image.shape[1], : image.shape[2]] for p, image in zip(found, images, strict=True)]
+
+    def _scene(self, labels: Tensor, confidence: Tensor, file: str | None) -> Scene:
+        size = (labels.shape[0], labels.shape[1])
+        return Scene(size, self.categories, Regions.empty(), semantic=labels, confidence=confidence, file=file)
+
+
+def best(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """(K, H, W) -> the likeliest class (H, W) int16 and its probability (H, W)."""
+    confidence, labels = probabilities.max(0)
+    return labels.short(), confidence.clamp(max=1.0)
+
+
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(height, width) times a factor, at least one pixel."""
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def restore(probabilities: Tensor, size: tuple[int, int]) -> Tensor:
+    """(K, h, w) -> (K, H, W), bilinear."""
+    if tuple(probabilities.shape[1:]) == size:
+        return probabilities
+    return F.interpolate(probabilities[None], size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,43 @@
+"""One training step's pictures with their truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segue.structures import Regions
+
+
+class Batch:
+    """Pictures of one training step, padded at right and bottom to one size.
+
+    No dataclass: Fabric's mixed precision takes those apart, and stumbles over the frozen ones inside.
+
+    Attributes:
+        images: (B, 3, H, W) normalised.
+        sizes: (B, 2) int64 height and width before padding.
+        truth: annotated regions of all pictures, packed.
+        owners: (G,) int64, the picture of each annotated region, ascending.
+        files: the pictures' files, for messages.
+        semantic: (B, H, W) int64 class indices, -1 where unlabelled or padded; None without label maps.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        sizes: Tensor,
+        truth: Regions,
+        owners: Tensor,
+        files: list[str],
+        semantic: Tensor | None = None,
+    ) -> None:
+        self.images, self.sizes, self.truth, self.owners, self.files = images, sizes, truth, owners, files
+        self.semantic = semantic
+
+    def to(self, device: torch.device, channels_last: bool) -> Batch:
+        """The batch on a device, its images in the given memory layout."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        images = self.images.to(device, memory_format=layout)
+        semantic = None if self.semantic is None else self.semantic.to(device)
+        truth, owners = self.truth.to(device), self.owners.to(device)
+        return Batch(images, self.sizes.to(device), truth, owners, self.files, semantic)
