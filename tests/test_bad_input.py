@@ -214,7 +214,7 @@ def test_earlier_results_stay_whole_when_predict_fails(
     refused("predict", tmp_path / "bad.png", "--model", model_file, "--out", out)
     refused("predict", photo, "--model", tmp_path / "none.safetensors", "--out", out)
     refused("predict", photo, "--model", model_file, "--out", out, "--tile", "10")
-    monkeypatch.setattr("segue.engine.predict.draw", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("segue.engine.predict.overlay", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert "No space left" in refused("predict", photo, "--model", model_file, "--out", out)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 

@@ -54,8 +54,8 @@ encoder-decoder of as many layers and channels sees more for less, because most 
 """
 
 AFTER_SECOND = f"""
-"All": a pixel in the middle of a picture of {FAR} pixels reaches its edges. Costs are of the default settings, fields of
-the same networks at width {NARROW} where they have a width, on which the theoretical field does not depend.
+"All": a pixel in the middle of a picture of {FAR} pixels reaches its edges. Costs are of the default settings, fields
+of the same networks at width {NARROW} where they have a width, on which the theoretical field does not depend.
 """
 
 

@@ -109,13 +109,7 @@ def add_predict(commands: Commands) -> None:
 def add_views(add: Callable[..., argparse.Action]) -> None:
     """Test-time augmentation of models that label pixels."""
     add("--flip", action="store_true", help="average with the mirrored image (models that label pixels)")
-    add(
-        "--scales",
-        type=numbers,
-        default=(1.0,),
-        metavar="A,B,...",
-        help="average over these sizes, such as 0.75,1,1.25",
-    )
+    add("--scales", type=numbers, default=(1.0,), metavar="A,B", help="average over these sizes, such as 0.75,1,1.25")
 
 
 def add_train(commands: Commands) -> None:
@@ -133,7 +127,7 @@ def add_evaluate(commands: Commands) -> None:
     command = add_command(commands, "evaluate", evaluate, "score a model, or saved predictions, on a data set")
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", help="a zoo name, a .safetensors file or a run folder")
-    what.add_argument("--predictions", type=Path, metavar="FILE", help="a scenes.json or a COCO results JSON")
+    what.add_argument("--predictions", type=Path, help="a scenes.json, a COCO results JSON, a folder of index PNGs")
     command.add_argument("--data", required=True, metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
     command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
     command.add_argument("--by", metavar="KEY", help="also score apart by a key of the image entries, such as kind")
@@ -237,13 +231,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """A table of metrics, and the same as JSON."""
     from segue.data.dataset import open_dataset
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
-    from segue.tasks import all_tasks, parsers_of
+    from segue.tasks import known_tasks, parsers_of
 
     imported()
     if arguments.predictions:
-        tasks = all_tasks()
+        tasks = known_tasks()
         dataset = open_dataset(arguments.data, parsers_of(tasks), arguments.images, need_images=False)
-        numbers, pictures = evaluate_predictions(arguments.predictions, dataset, tasks), {}
+        scores = evaluate_predictions(arguments.predictions, dataset, tasks)
     else:
         from segue.engine.evaluate import evaluate as score
         from segue.engine.load import load
@@ -251,10 +245,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         predictor = with_views(load(arguments.model, arguments.device), arguments)
         dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images)
         scores = score(predictor, dataset, by=arguments.by)
-        numbers, pictures = scores.numbers, scores.pictures
-    print("\n".join(printable(line) for line in format_table(numbers).splitlines()))
+    print("\n".join(printable(line) for line in format_table(scores.numbers).splitlines()))
     if arguments.out:
-        write_metrics(arguments.out, numbers, pictures)
+        write_metrics(arguments.out, scores.numbers, scores.pictures)
 
 
 def data_show(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,9 @@ def whole(parts) -> torch.Tensor:
     return torch.cat([part for _, part in rows], 1)
 
 
-@pytest.mark.parametrize(("length", "side", "multiple"), [(100, 64, 8), (64, 64, 16), (65, 64, 32), (1000, 70, 16), (7, 64, 32)])
+@pytest.mark.parametrize(
+    ("length", "side", "multiple"), [(100, 64, 8), (64, 64, 16), (65, 64, 32), (1000, 70, 16), (7, 64, 32)]
+)
 def test_spans_cover_start_on_the_grid_and_are_of_the_side_asked_for(length, side, multiple):
     tiles = spans(length, side, multiple)
     covered = {pixel for start, end in tiles for pixel in range(start, end)}

@@ -43,12 +43,12 @@ def results_of(dataset: Dataset, *keys: str) -> list[dict[str, Any]]:
 def score(folder: Path, dataset: Dataset, content: Any) -> dict[str, float]:
     path = folder / "predictions.json"
     path.write_text(json.dumps(content))
-    return evaluate_predictions(path, dataset, TASKS)
+    return evaluate_predictions(path, dataset, TASKS).numbers
 
 
 def test_saved_truth_is_perfect(tmp_path: Path, dataset: Dataset) -> None:
     write_scenes(perfect(dataset), tmp_path, "truth", TASKS)
-    numbers = evaluate_predictions(tmp_path / "scenes.json", dataset, TASKS)
+    numbers = evaluate_predictions(tmp_path / "scenes.json", dataset, TASKS).numbers
     assert numbers["boxes/AP"] == numbers["masks/AP"] == pytest.approx(1)
     assert numbers["matching/AP50"] == numbers["matching/AP90"] == 1
     assert numbers["images"] == 6
@@ -58,7 +58,7 @@ def test_saved_truth_is_perfect(tmp_path: Path, dataset: Dataset) -> None:
 
 def test_pictures_without_prediction_are_misses(tmp_path: Path, dataset: Dataset) -> None:
     write_scenes(perfect(dataset)[:2], tmp_path, "truth", TASKS)
-    numbers = evaluate_predictions(tmp_path / "scenes.json", dataset, TASKS)
+    numbers = evaluate_predictions(tmp_path / "scenes.json", dataset, TASKS).numbers
     assert numbers["images"] == 6
     assert numbers["images_missing"] == 4
     counts = [len(dataset.regions(i)) for i in range(6)]
@@ -88,7 +88,7 @@ def test_only_what_the_predictions_carry_is_scored(tmp_path: Path, dataset: Data
 def test_only_what_the_data_set_has_is_scored(tmp_path: Path, cells: Path, dataset: Dataset) -> None:
     write_scenes(perfect(dataset), tmp_path, "truth", TASKS)
     boxes_only = open_dataset(str(cells), {"boxes": BOXES.parse})
-    numbers = evaluate_predictions(tmp_path / "scenes.json", boxes_only, TASKS)
+    numbers = evaluate_predictions(tmp_path / "scenes.json", boxes_only, TASKS).numbers
     assert "boxes/AP" in numbers
     assert "masks/AP" not in numbers
     with pytest.raises(DataError, match="nothing that the data set has truth for"):
@@ -103,7 +103,7 @@ def test_official_results_score_as_in_pycocotools(real_data: Callable[[str], Pat
     rows = [[a for a in truth["annotations"] if a["image_id"] == image["id"]] for image in truth["images"]]
     records = [Record(Path(i["file_name"]), (i["height"], i["width"]), i["id"], {}) for i in truth["images"]]
     dataset = Dataset("reference", categories_from_coco(truth["categories"]), records, rows, PARSERS)
-    numbers = evaluate_predictions(folder / case["dt"], dataset, [BOXES if kind == "bbox" else MASKS])
+    numbers = evaluate_predictions(folder / case["dt"], dataset, [BOXES if kind == "bbox" else MASKS]).numbers
     group = "boxes" if kind == "bbox" else "masks"
     for name, value in zip(["AP", "AP50", "AP75", "APs", "APm", "APl"], case["stats"], strict=False):
         assert numbers[f"{group}/{name}"] == pytest.approx(value, abs=1e-9)
@@ -118,7 +118,7 @@ def test_equal_names_are_told_apart_by_their_folders(tmp_path: Path, dataset: Da
     twins = renamed(dataset, ["/data/a/1.png", "/data/b/1.png", "/data/b/1.tif"])
     scenes = [replace(s, file=f) for s, f in zip(perfect(dataset), ["old/a/1.png", "b/1.png", "1.tif"], strict=False)]
     write_scenes(scenes, tmp_path, "truth", TASKS)
-    assert evaluate_predictions(tmp_path / "scenes.json", twins, TASKS)["masks/AP"] == pytest.approx(1)
+    assert evaluate_predictions(tmp_path / "scenes.json", twins, TASKS).numbers["masks/AP"] == pytest.approx(1)
     write_scenes([replace(scenes[0], file="1.png")], tmp_path, "truth", TASKS)
     with pytest.raises(DataError, match="could be any of 2 pictures"):
         evaluate_predictions(tmp_path / "scenes.json", twins, TASKS)
@@ -156,7 +156,7 @@ def test_results_that_do_not_fit_are_refused(tmp_path: Path, dataset: Dataset) -
 
 
 def test_other_kinds_are_refused_with_what_is_supported(tmp_path: Path, dataset: Dataset) -> None:
-    with pytest.raises(UsageError, match=r"folder.*give a scenes\.json or a COCO results JSON"):
+    with pytest.raises(DataError, match="no index PNG"):
         evaluate_predictions(tmp_path, dataset, TASKS)
     with pytest.raises(UsageError, match="panoptic"):
         score(tmp_path, dataset, {"annotations": [], "categories": []})

@@ -14,7 +14,7 @@ from segue.drawing.semantic import add_legend
 from segue.engine.output import SceneWriter
 from segue.errors import ImageError
 from segue.structures import Scene
-from segue.tasks import PIXEL_TASKS, PixelTask, Task, all_tasks
+from segue.tasks import PixelTask, Task, known_tasks
 
 
 def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Task] | None = None) -> Image.Image:
@@ -57,5 +57,4 @@ def save(scene: Scene, folder: str | Path) -> None:
 
 def tasks_of(scene: Scene) -> list[Task]:
     """The installed tasks whose fields a scene has."""
-    known: list[Task] = [*PIXEL_TASKS, *all_tasks()]
-    return [task for task in known if task.carried(scene)]
+    return [task for task in known_tasks() if task.carried(scene)]

@@ -12,19 +12,23 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from segue.data.check import load_json
-from segue.data.records import Dataset
+from segue.data.records import UNLABELLED, Dataset
 from segue.data.results import checked_results
 from segue.data.rle import runs_box, segmentation_runs
+from segue.engine.evaluate import Scores, compute, metrics_of, pictures_of
 from segue.engine.output import checked_entries, label_indices, parse_regions
+from segue.engine.predicted_maps import map_beside, maps_in, read_map
 from segue.errors import DataError, UsageError
 from segue.files import atomic_write
 from segue.structures import Scene
-from segue.tasks.task import RegionTask
+from segue.tasks import PixelTask, Task, parsers_of
 
-SUPPORTED = "give a scenes.json or a COCO results JSON"
+SUPPORTED = "give a scenes.json, a COCO results JSON or a folder of index PNGs"
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,28 @@ class Saved:
         labels: indices into the data set's categories.
         rows: for each region ``bbox``, ``score`` and what tasks parse.
         where: what to name in errors.
+        semantic: the file of the semantic map, if there is one.
     """
 
     labels: list[int]
     rows: list[dict[str, Any]]
     where: str
+    semantic: Path | None = None
 
 
-def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[RegionTask]) -> dict[str, float]:
+def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Task]) -> Scores:
     """Every metric of the tasks that both the predictions and the data set carry, by ``group/name``.
 
     Args:
         predictions: a scenes.json, whose scenes are matched to the data set's pictures by file name (without its
-            extension; by folders, too, where that leaves a choice), or a COCO results JSON, matched by image id.
+            extension; by folders, too, where that leaves a choice), a COCO results JSON, matched by image id, or a
+            folder of index PNGs, matched by file name.
         dataset: the truth.
         tasks: what may be scored.
 
     Returns:
-        The metrics; ``images`` of the data set; ``images_missing``, of which the predictions do not speak and which
-        count as pictures where nothing was found, if there are any; ``seconds``.
+        The metrics and their pictures; ``images`` of the data set; ``images_missing``, of which the predictions do not
+        speak and which count as pictures where nothing was found, if there are any; ``seconds``.
 
     Raises:
         UsageError: another kind of predictions.
@@ -64,24 +71,26 @@ def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Re
     scored = [task for task in tasks if _carried(task, saved, dataset)]
     if not scored:
         raise DataError("holds nothing that the data set has truth for", where=predictions, cure=SUPPORTED)
-    metrics = [make(dataset.categories) for task in scored for make in task.metrics]
-    parsers = {task.name: task.parse for task in scored}
+    metrics = metrics_of(scored, dataset.categories)
+    parsers = parsers_of(scored)
     nothing = Saved([], [], str(predictions))
     for index, record in sorted(enumerate(dataset.records), key=lambda pair: pair[1].id):  # pycocotools' order
         found = saved.get(index, nothing)
         regions = parse_regions(found.rows, found.labels, record.size, parsers, found.where)
-        predicted = Scene(record.size, dataset.categories, regions, file=str(record.file))
+        labels = _semantic(found, dataset, index)
+        predicted = Scene(record.size, dataset.categories, regions, semantic=labels, file=str(record.file))
         for metric in metrics:
             metric.update(predicted, dataset.scene(index))
-    numbers = {name: value for metric in metrics for name, value in metric.compute().items()}
     missing = {"images_missing": len(dataset) - len(saved)} if len(saved) < len(dataset) else {}
-    return numbers | {"images": len(dataset), **missing, "seconds": round(time.perf_counter() - start, 3)}
+    seconds = round(time.perf_counter() - start, 3)
+    numbers = compute(metrics) | {"images": len(dataset), **missing, "seconds": seconds}
+    return Scores(numbers, pictures_of(scored, metrics))
 
 
 def read_predictions(path: Path, dataset: Dataset) -> dict[int, Saved]:
     """The saved regions by index of their picture in the data set; raises as `evaluate_predictions`."""
     if path.is_dir():
-        raise UsageError("a folder of predictions cannot be read yet", where=path, cure=SUPPORTED)
+        return {index: Saved([], [], str(file), file) for index, file in maps_in(path, dataset).items()}
     content = load_json(path)
     if isinstance(content, list):
         return _from_results(content, path, dataset)
@@ -134,7 +143,9 @@ def _from_scenes(content: object, path: Path, dataset: Dataset) -> dict[int, Sav
                 where=where,
                 cure="predict on the data set's own pictures",
             )
-        saved[index] = Saved(label_indices(entry["regions"], dataset.categories, where), entry["regions"], where)
+        labels = label_indices(entry["regions"], dataset.categories, where)
+        semantic = map_beside(path, entry.get("semantic"))
+        saved[index] = Saved(labels, entry["regions"], where, semantic)
     return saved
 
 
@@ -183,9 +194,21 @@ def _with_box(row: dict[str, Any], size: tuple[int, int], where: str) -> dict[st
     return {**row, "bbox": [x0, y0, x1 - x0, y1 - y0]}
 
 
-def _carried(task: RegionTask, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
-    """Whether some predicted region, or none at all, and some annotated region have what the task reads."""
+def _semantic(found: Saved, dataset: Dataset, index: int) -> Tensor | None:
+    """The saved map of a picture whose truth has one; no class anywhere where nothing is saved."""
+    size = dataset.records[index].size
+    if found.semantic is not None:
+        return read_map(found.semantic, dataset.categories, size)
+    return torch.full(size, UNLABELLED, dtype=torch.int16) if dataset.maps is not None else None
+
+
+def _carried(task: Task, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
+    """Whether the data set and some prediction have what the task reads; no region at all is a prediction, too."""
     if not task.annotated(dataset):
+        return False
+    if isinstance(task, PixelTask):
+        return any(found.semantic is not None for found in saved.values())
+    if dataset.maps is not None and not any(found.rows for found in saved.values()):
         return False
     firsts = [(found, dataset.records[index].size) for index, found in saved.items() if found.rows]
     parser = {task.name: task.parse}

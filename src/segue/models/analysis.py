@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segue.errors import UsageError
-from segue.models.probe import LONGEST, USUAL, Probe, Spreading, round_up, side_multiple, without_norms
+from segue.models.probe import LONGEST, USUAL, Probe, round_up, side_multiple, without_norms
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
 
@@ -111,10 +111,8 @@ def receptive_field(model: nn.Module | HasNetwork, inputs: int = 8) -> Receptive
         UsageError: the network takes no picture, has an output of fixed size, or finds objects.
     """
     network = pixel_network(model)
-    simple = without_norms(deepcopy(network)).to("cpu", torch.float64)
-    with torch.no_grad(), Spreading():
-        probe = Probe.of(simple)
-        height, width = probe.field(2), probe.field(3)
+    probe = Probe.of(without_norms(deepcopy(network)).to("cpu", torch.float64))
+    height, width = probe.field(2), probe.field(3)
     field = max(height or USUAL, width or USUAL)
     multiple = side_multiple(network)
     side = round_up(field + 2 * multiple, multiple)

@@ -48,7 +48,7 @@ class Probe:
         multiple = side_multiple(network)
         narrowest = _narrowest(network, multiple)
         side = round_up(USUAL, multiple)
-        small, large = (network(_noise(s, narrowest, 2)).shape[2] for s in (side, 2 * side))
+        small, large = (_output(network, _noise(s, narrowest, 2)).shape[2] for s in (side, 2 * side))
         if large == small:
             raise UsageError("the output does not grow with the picture", cure="leave out the pooling of everything")
         return Probe(network, max(1, round(side / (large - small))), math.lcm(multiple, LONGEST), narrowest)
@@ -88,7 +88,7 @@ class Probe:
         """
         picture = _noise(side, self.narrowest, axis)
         picture.select(axis, line).fill_(torch.nan)
-        spoilt: Tensor = self.network(picture).isnan().any(1).any(4 - axis)[0]
+        spoilt = _output(self.network, picture).isnan().any(1).any(4 - axis)[0]
         return None if spoilt[0] or spoilt[-1] else spoilt
 
 
@@ -106,7 +106,7 @@ def _extent(lines: Tensor, stride: int) -> int:
     return max((int(span.max() - span.min()) + 1 for span in spans if len(span)), default=0)
 
 
-class Spreading(TorchFunctionMode):
+class _Spreading(TorchFunctionMode):
     """NaN goes exactly where a value would matter.
 
     Max unpooling gives every pixel of a window the pooled value. Nothing leaves float64, for which there are no
@@ -151,15 +151,21 @@ def round_up(value: int, multiple: int) -> int:
 
 def _narrowest(network: nn.Module, multiple: int) -> int:
     """The smallest power of two times ``multiple`` that the network takes as a side."""
-    side = multiple
-    while True:
+    side, why = multiple, "it gives nothing"
+    while side <= FAR:
         try:
-            if network(_noise(side, side, 2)).numel():
+            if _output(network, _noise(side, side, 2)).numel():
                 return side
         except (RuntimeError, ValueError, SegueError) as error:
-            if 2 * side > FAR:
-                raise UsageError(f"the network takes no picture ({error})", cure="it must map (1, 3, H, W)") from error
+            why = str(error)
         side *= 2
+    raise UsageError(f"the network takes no picture: {why}", cure="it must map (1, 3, H, W) to (1, K, h, w)")
+
+
+def _output(network: nn.Module, picture: Tensor) -> Tensor:
+    with torch.no_grad(), _Spreading():
+        output: Tensor = network(picture)
+    return output
 
 
 def _noise(side: int, narrow: int, axis: int) -> Tensor:

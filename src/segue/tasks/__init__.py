@@ -33,6 +33,11 @@ def all_tasks() -> list[RegionTask]:
     return [*TASKS, *added]
 
 
+def known_tasks() -> list[Task]:
+    """`PIXEL_TASKS` and `all_tasks`."""
+    return [*PIXEL_TASKS, *all_tasks()]
+
+
 def parsers_of(tasks: Iterable[Task]) -> dict[str, Parser]:
     """How the fields of `Regions` that some tasks fill are read, by field."""
     return {task.name: task.parse for task in tasks if isinstance(task, RegionTask)}
@@ -64,6 +69,7 @@ __all__ = [
     "Sampled",
     "Task",
     "all_tasks",
+    "known_tasks",
     "parsers_of",
     "tasks_named",
 ]

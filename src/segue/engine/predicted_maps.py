@@ -1,0 +1,60 @@
+"""Saved semantic maps: the PNG files of `segue predict`, or a folder of index PNGs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from segue.data.label_maps import ClassMaps, ValueTable
+from segue.data.layout import contained
+from segue.data.records import UNLABELLED, Dataset
+from segue.errors import DataError
+from segue.structures import Categories
+
+ENDINGS = (".png", ".semantic.png")
+NO_CLASS = (0, 255, 65535)
+"""Pixel values that mean no class where no category has them as its id."""
+
+
+def maps_in(folder: Path, dataset: Dataset) -> dict[int, Path]:
+    """The index PNG of each picture of a data set: ``STEM.png`` or ``STEM.semantic.png``.
+
+    Raises:
+        DataError: the folder has none for any of them.
+    """
+    found: dict[int, Path] = {}
+    for index, record in enumerate(dataset.records):
+        files = (folder / f"{record.file.stem}{ending}" for ending in reversed(ENDINGS))
+        file = next((file for file in files if file.is_file()), None)
+        if file is not None:
+            found[index] = file
+    if not found:
+        example = f"{dataset.records[0].file.stem}.png" if dataset.records else "STEM.png"
+        raise DataError(f"no index PNG of {dataset.name}", where=folder, cure=f"name the files as in {example}")
+    return found
+
+
+def map_beside(scenes: Path, name: object) -> Path | None:
+    """The file that an entry of a scenes.json names as its semantic map; None where it names none.
+
+    Raises:
+        DataError: no text, or outside the folder of the scenes.json.
+    """
+    if name is None:
+        return None
+    file = contained(scenes.parent, name) if isinstance(name, str) else None
+    if file is None:
+        raise DataError(f"semantic {name!r:.80} is no file beside it", where=scenes, cure="predict again")
+    return file
+
+
+def read_map(file: Path, categories: Categories, size: tuple[int, int]) -> Tensor:
+    """(H, W) int16 category indices from category ids; 0, 255 or 65535, if no category's id, mean no class (-1).
+
+    Raises:
+        ImageError: the file is missing or broken.
+        DataError: another size than (height, width), or other values.
+    """
+    ids = {category.id: index for index, category in enumerate(categories)}
+    return ClassMaps(ValueTable({**dict.fromkeys(NO_CLASS, UNLABELLED), **ids}))(file, size)
