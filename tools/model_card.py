@@ -18,8 +18,8 @@ from segue.data.dataset import Dataset, open_dataset
 from segue.data.images import to_pil
 from segue.drawing import contact_sheet, plot_curves, side_by_side
 from segue.engine.evaluate import pairs, part_of
-from segue.engine.picture import draw
 from segue.engine.load import load
+from segue.engine.picture import draw
 from segue.engine.predictor import Predictor
 from segue.metrics.coco_ap import CocoAP
 from segue.metrics.matching import SCORE_THRESHOLDS, Matching, best_threshold

@@ -2,10 +2,12 @@
 
     SEGUE_DATA=... python tools/semantic_table.py baseline --data camvid
     SEGUE_DATA=... python tools/semantic_table.py measure runs/ladder/segnet --data camvid:val
+    python tools/semantic_table.py speed runs/ladder/*
     python tools/semantic_table.py table
 
-The first two write results/semantic/NAME.json, the last what stands between the markers in docs/semantic.md: one table
-of networks, in the order of the lecture, and one of the upsamplers in one encoder-decoder (runs named upsample_KIND).
+The first two write results/semantic/NAME.json; `speed` times finished runs again, one after the other on an otherwise
+idle machine. `table` writes what stands between the markers in docs/semantic.md: one table of networks, in the order of
+the lecture, and one of the upsamplers in one encoder-decoder (runs named upsample_KIND), and draws the curves.
 """
 
 from __future__ import annotations
@@ -15,13 +17,16 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from segue.data.dataset import Dataset, open_dataset
+from segue.drawing import plot_curves, side_by_side
 from segue.engine.evaluate import evaluate
 from segue.engine.load import load
 from segue.engine.predictor import Predictor
@@ -34,7 +39,7 @@ from segue.nn.upsamplers import UpsamplerKind
 from segue.structures import Regions, Scene
 
 BEGIN, END = "<!-- measured: written by tools/semantic_table.py -->", "<!-- end of measured -->"
-PAGE = Path("docs/semantic.md")
+PAGE, IMAGES = Path("docs/semantic.md"), Path("docs/images")
 RESULTS = Path("results/semantic")
 RECIPES = Path("recipes/camvid")
 SIZE = (360, 480)
@@ -59,6 +64,8 @@ def main() -> None:
     measuring.add_argument("--data", default="camvid:val")
     guessing = commands.add_parser("baseline", help="score the class that is most frequent at each place")
     guessing.add_argument("--data", default="camvid", help="with splits train and val")
+    timing = commands.add_parser("speed", help="time finished runs again")
+    timing.add_argument("runs", type=Path, nargs="+")
     commands.add_parser("table", help="write the page")
     options = parse.parse_args()
     if options.command == "measure":
@@ -66,8 +73,13 @@ def main() -> None:
     elif options.command == "baseline":
         train, val = (open_dataset(f"{options.data}:{split}", {}) for split in ("train", "val"))
         write_result(baseline(train, val))
+    elif options.command == "speed":
+        for run in tqdm(options.runs, unit="network"):
+            write_result(read_results(RESULTS)[run.name] | {"images_per_second": speed(load(run))})
     else:
-        write_between(PAGE, tables(read_results(RESULTS)))
+        results = read_results(RESULTS)
+        write_between(PAGE, tables(results))
+        draw_curves(results)
 
 
 def measure(run: Path, dataset: Dataset) -> Result:
@@ -84,22 +96,35 @@ def measure(run: Path, dataset: Dataset) -> Result:
         "architecture": network.settings.architecture.name,
         "parameters": price.parameters,
         "multiply_adds": price.multiply_adds,
-        "images_per_second": round(speed(predictor), 3),
+        "images_per_second": speed(predictor),
         "steps": predictor.notes["step"],
         "seconds": training_seconds(run),
+        "losses": logged(run, "loss/semantic"),
+        "validation": logged(run, "semantic/mIoU"),
         "metrics": evaluate(predictor, dataset).numbers,
     }
 
 
+def logged(run: Path, name: str, points: int = 60) -> list[tuple[int, float]]:
+    """Steps and values of a number in a run's log, averaged where there are more than ``points``."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [(line["step"], line[name]) for line in lines if name in line]
+    width = -(-len(found) // points)
+    parts = [found[i : i + width] for i in range(0, len(found), width)] if found else []
+    return [(part[-1][0], round(statistics.fmean(value for _, value in part), 4)) for part in parts]
+
+
 def speed(predictor: Predictor, times: int = 9) -> float:
-    """Pictures of `SIZE` per second, one at a time, resizing included: the median after two to warm up."""
+    """Pictures of `SIZE` per second, one at a time and not made smaller: the median after two to warm up."""
+    predictor = copy(predictor)
+    predictor.resize = None
     picture = torch.randint(256, (3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seconds = []
     for _ in range(times + 2):
         start = time.perf_counter()
         predictor.scenes([(picture, None)], threshold=0.0)  # ends with the labels on the CPU
         seconds.append(time.perf_counter() - start)
-    return 1 / statistics.median(seconds[2:])
+    return round(1 / statistics.median(seconds[2:]), 3)
 
 
 def training_seconds(run: Path) -> int:
@@ -184,6 +209,18 @@ def numbers(result: Result) -> list[str]:
 def cell(value: float | None, unit: float, digits: int) -> str:
     """A number in a unit; a dash where there is none."""
     return "–" if value is None else f"{value / unit:.{digits}f}"
+
+
+def draw_curves(results: dict[str, Result]) -> None:
+    """The losses of all networks, and loss and score of the best recipe."""
+    ladder = {name: results[name]["losses"] for name in LADDER[1:-1] if name in results}
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    plot_curves(ladder, "training loss, equal budget", "step", "loss", (900, 520)).save(IMAGES / "ladder_losses.png")
+    best = results.get(LADDER[-1])
+    if best:
+        loss = plot_curves({"loss": best["losses"]}, "camvid: training loss", "step", "loss", (500, 320))
+        score = plot_curves({"mIoU": best["validation"]}, "camvid: val mIoU", "step", "mIoU", (500, 320))
+        side_by_side(loss, score, ("", "")).save(IMAGES / "camvid_curve.png")
 
 
 def rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -15,7 +15,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from segue.engine.load import load as load
     from segue.engine.picture import draw as draw
+    from segue.engine.predictor import PixelOptions as PixelOptions
     from segue.engine.predictor import Predictor as Predictor
+    from segue.models.analysis import cost as cost
+    from segue.models.analysis import receptive_field as receptive_field
     from segue.structures import Categories as Categories
     from segue.structures import Category as Category
     from segue.structures import Masks as Masks
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "load": "segue.engine.load",
+    "PixelOptions": "segue.engine.predictor",
     "Predictor": "segue.engine.predictor",
+    "cost": "segue.models.analysis",
+    "receptive_field": "segue.models.analysis",
     "draw": "segue.engine.picture",
     "Categories": "segue.structures",
     "Category": "segue.structures",
@@ -33,7 +39,20 @@ _PLACES = {
     "Scene": "segue.structures",
 }
 
-__all__ = ["Categories", "Category", "Masks", "Predictor", "Regions", "Scene", "__version__", "draw", "load"]
+__all__ = [
+    "Categories",
+    "Category",
+    "Masks",
+    "PixelOptions",
+    "Predictor",
+    "Regions",
+    "Scene",
+    "__version__",
+    "cost",
+    "draw",
+    "load",
+    "receptive_field",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from segue.models.semantic_network import SemanticNetwork, SemanticSettings
 from segue.nn.dense.encoder_decoder import EncoderDecoder, EncoderDecoderSettings
 from segue.nn.dense.fcn import FCN, FCNSettings
 from segue.nn.dense.network import DenseNetwork
+from segue.nn.dense.plain import Plain, PlainSettings
 from segue.nn.dense.recurrent import Recurrent, RecurrentSettings
 from segue.nn.dense.unet import UNet, UNetSettings
 from segue.nn.upsamplers import UpsamplerKind
@@ -261,3 +262,11 @@ def test_what_takes_no_picture_is_an_error() -> None:
         receptive_field(nn.Conv2d(4, 1, 1))
     with pytest.raises(UsageError, match="does not grow"):
         receptive_field(nn.AdaptiveAvgPool2d(1))
+
+
+def test_a_field_says_in_words_what_is_seen_and_what_it_costs() -> None:
+    text = str(receptive_field(Plain(11, PlainSettings(layers=2, width=4)), inputs=1, size=(36, 48)))
+    assert "sees 5x5 px" in text
+    assert "48x36" in text
+    adds = 36 * 48 * 9 * (3 * 4 + 4 * 11) / 1e9
+    assert f"together   {adds:9.3f} G" in text

@@ -18,6 +18,9 @@ from segue.structures import Categories
 from segue.structures.categories import Color
 
 PAPER, INK, FAINT = (250, 250, 250), (60, 64, 72), (150, 154, 162)
+BAND = 2**20
+"""So many pixels are painted at a time."""
+
 FEWEST_ROWS = 4
 """A legend has room for so many classes, however low the picture is."""
 
@@ -48,10 +51,15 @@ def draw_semantic(
     plain = (0, 0, 0)  # what -1 takes from the end of the tables, and does not show
     tints = torch.tensor([*(category.color for category in categories), plain]).float()
     lines = torch.tensor([*(mix(category.color, (255, 255, 255), 0.4) for category in categories), plain]).float()
-    under = torch.from_numpy(np.array(image.convert("RGB"))).float()  # (H, W, 3)
-    labelled, edges = (labels >= 0)[..., None], borders(labels, outline)[..., None]
-    painted = torch.where(edges, lines[labels], under + alpha * (tints[labels] - under))
-    return Image.fromarray(torch.where(labelled, painted, under).round().byte().numpy())
+    pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
+    edges = borders(labels, outline)
+    height = max(1, BAND // image.width)
+    for top in range(0, image.height, height):  # the floats of a large picture would fill memory
+        rows = slice(top, top + height)
+        under, classes = pixels[rows].float(), labels[rows]
+        painted = torch.where(edges[rows, :, None], lines[classes], under + alpha * (tints[classes] - under))
+        pixels[rows] = torch.where((classes >= 0)[..., None], painted, under).round().byte()
+    return Image.fromarray(pixels.numpy())
 
 
 def borders(labels: Tensor, width: int = 1) -> Tensor:

@@ -31,25 +31,6 @@ class HasNetwork(Protocol):
 
 
 @dataclass(frozen=True)
-class ReceptiveField:
-    """What one output pixel sees.
-
-    Attributes:
-        theoretical: (height, width) in pixels of the smallest box around every pixel that can change an output, the
-            largest over all positions; None on an axis where a pixel reaches the edges of a picture of ``FAR`` pixels.
-        effective: side in pixels of the smallest square that holds 95 % of ``gradient``; 0 where there is none, as in
-            a network whose scores start at zero.
-        stride: input pixels from one output pixel to the next.
-        gradient: (H, W) float32, mean over inputs of |d output / d input| for the central output pixel.
-    """
-
-    theoretical: tuple[int | None, int | None]
-    effective: int
-    stride: int
-    gradient: Tensor
-
-
-@dataclass(frozen=True)
 class StageCost:
     """What is computed at one resolution.
 
@@ -89,9 +70,44 @@ class Cost:
         """Of all stages; four bytes each in float32."""
         return sum(stage.activations for stage in self.stages)
 
+    def __str__(self) -> str:
+        h, w = self.size
+        rows = [(f"stride {s.stride}", s.multiply_adds, s.activations) for s in self.stages]
+        rows.append(("together", self.multiply_adds, self.activations))
+        lines = [f"  {name:10} {adds / 1e9:9.3f} G multiply-adds {4 * v / 1e6:9.1f} MB" for name, adds, v in rows]
+        return "\n".join([f"{self.parameters / 1e6:.2f} M parameters; a picture of {w}x{h} px costs", *lines])
 
-def receptive_field(model: nn.Module | HasNetwork, inputs: int = 8) -> ReceptiveField:
-    """The theoretical and the effective receptive field.
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What one output pixel sees.
+
+    Attributes:
+        theoretical: (height, width) in pixels of the smallest box around every pixel that can change an output, the
+            largest over all positions; None on an axis where a pixel reaches the edges of a picture of ``FAR`` pixels.
+        effective: side in pixels of the smallest square that holds 95 % of ``gradient``; 0 where there is none, as in
+            a network whose scores start at zero.
+        stride: input pixels from one output pixel to the next.
+        gradient: (H, W) float32, mean over inputs of |d output / d input| for the central output pixel.
+        cost: what a picture costs, resolution by resolution.
+    """
+
+    theoretical: tuple[int | None, int | None]
+    effective: int
+    stride: int
+    gradient: Tensor
+    cost: Cost
+
+    def __str__(self) -> str:
+        height, width = ("all" if side is None else str(side) for side in self.theoretical)
+        what = f"an output, one every {self.stride} px, sees {width}x{height} px"
+        return f"{what}; 95 % of the gradient within {self.effective} px\n{self.cost}"
+
+
+def receptive_field(
+    model: nn.Module | HasNetwork, inputs: int = 8, size: tuple[int, int] = (360, 480)
+) -> ReceptiveField:
+    """The theoretical and the effective receptive field, and the cost.
 
     Theoretical: a row (then a column) of the picture is spoilt with NaN, which no convolution, pooling or resizing can
     hide; the outputs that become NaN are those that depend on it. Row after row, until what they reach repeats itself
@@ -106,6 +122,7 @@ def receptive_field(model: nn.Module | HasNetwork, inputs: int = 8) -> Receptive
         model: maps pictures (1, 3, H, W) to (1, K, h, w), sides being multiples of its stride if it is a
             `DenseNetwork`. It is left as it is.
         inputs: random pictures for the effective field.
+        size: (height, width) of the picture whose cost is counted.
 
     Raises:
         UsageError: the network takes no picture, has an output of fixed size, or finds objects.
@@ -117,7 +134,7 @@ def receptive_field(model: nn.Module | HasNetwork, inputs: int = 8) -> Receptive
     multiple = side_multiple(network)
     side = round_up(field + 2 * multiple, multiple)
     gradient = _gradient(deepcopy(network).eval().requires_grad_(False).float(), side, inputs)
-    return ReceptiveField((height, width), smallest_square(gradient), probe.stride, gradient)
+    return ReceptiveField((height, width), smallest_square(gradient), probe.stride, gradient, cost(model, size))
 
 
 def cost(model: nn.Module | HasNetwork, size: tuple[int, int]) -> Cost:
@@ -196,10 +213,11 @@ class _CountProducts(TorchDispatchMode):
 
 def _record(network: nn.Module, size: tuple[int, int]) -> list[_Product]:
     """The products for a picture."""
+    kind = next((p.dtype for p in network.parameters()), torch.float32)
     try:
-        return _products(_on_meta(network), torch.empty(1, 3, *size, device="meta"))
+        return _products(_on_meta(network), torch.empty(1, 3, *size, dtype=kind, device="meta"))
     except (NotImplementedError, RuntimeError):  # an operation without shape rule, or one that reads values
-        return _products(deepcopy(network).cpu(), torch.zeros(1, 3, *size))
+        return _products(deepcopy(network).cpu(), torch.zeros(1, 3, *size, dtype=kind))
 
 
 def _products(network: nn.Module, picture: Tensor) -> list[_Product]:

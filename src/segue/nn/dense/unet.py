@@ -26,6 +26,10 @@ class UNetSettings:
     depth: int = 4
     norm: NormKind = "batch"
 
+    def __post_init__(self) -> None:
+        if self.width < 1 or not 1 <= self.depth <= 8:
+            raise ValueError("width must be at least 1, and depth from 1 to 8")
+
 
 class UNet(DenseNetwork):
     """Two 3x3 convolutions per level; 2x2 max pooling down, 2x2 transposed convolution up, then the level's own
