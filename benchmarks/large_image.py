@@ -107,7 +107,7 @@ def compare(predictor: object, image: Tensor, side: int) -> tuple[float, float]:
     """Largest difference of a probability away from seams, and the share of equal labels."""
     assert isinstance(predictor, SemanticPredictor)
     whole = predictor.probabilities([image])[0]
-    multiple = predictor.network.multiple
+    multiple = predictor.network.body.period
     away = far_from_seams(image.shape[1], side, multiple)[:, None] & far_from_seams(image.shape[2], side, multiple)
     difference, same = 0.0, 0
     for first, band in blend_tiles(lambda part: predictor.probabilities([part])[0], image, side, multiple):

@@ -20,31 +20,6 @@ from segue.models.weights import read_model, write_model
 Refused = Callable[..., str]
 
 
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Run a command that fails: one line on stderr, nothing written into the working folder; returns the line."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.delenv("SEGUE_DATA", raising=False)
-
-    def call(*arguments: object, code: int = 2) -> str:
-        try:
-            got = main([str(a) for a in arguments])
-        except SystemExit as leave:  # from argparse
-            got = int(leave.code or 0)
-        captured = capsys.readouterr()
-        assert got == code, captured
-        *progress, line = captured.err.splitlines()
-        assert all(bar.startswith("train: ") for bar in progress if bar), captured.err
-        assert line.startswith("segue: error: ")
-        assert "Traceback" not in captured.err + captured.out
-        assert list(Path.cwd().iterdir()) == []
-        call.out = captured.out  # type: ignore[attr-defined]
-        return line
-
-    return call
-
-
 # --- arguments ---------------------------------------------------------------------------------------------------
 
 

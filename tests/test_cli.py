@@ -25,22 +25,6 @@ LOW = ("--threshold", "0.3", "--device", "cpu")
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command that succeeds, in an empty working folder; returns what it prints."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments: object) -> str:
-        code = main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        assert code == 0, captured.err
-        assert "Traceback" not in captured.err
-        return captured.out
-
-    return call
-
-
-@pytest.fixture
 def photos(cells: Path, tmp_path: Path) -> Path:
     """A folder with three of the synthetic pictures."""
     folder = tmp_path / "photos"

@@ -18,6 +18,7 @@ IMPORT_NAMES = {
     "pillow": "PIL",
     "lightning-fabric": "lightning_fabric",
     "pyyaml": "yaml",
+    "scikit-image": "skimage",
 }  # where a distribution's name is not that of its module
 
 
@@ -58,7 +59,8 @@ def test_importing_the_package_imports_nothing_slow() -> None:
 
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads(PROJECT.read_text())["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["video"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["video"], *extras["superpixels"]]
     names = [re.split(r"[\s<>=!~;\[]", text)[0].lower() for text in declared]
     allowed = {IMPORT_NAMES.get(name, name) for name in names} | set(sys.stdlib_module_names) | {"segue"}
     for path in PACKAGE.rglob("*.py"):

@@ -103,12 +103,14 @@ def add_predict(commands: Commands) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--batch", type=positive, default=1, help="images of equal size to look at together (default: 1)")
     add("--tile", type=positive, metavar="PX", help="look at large images in tiles of this side")
-    add_views(add)
+    add_pixel_options(add)
 
 
-def add_views(add: Callable[..., argparse.Action]) -> None:
-    """Test-time augmentation of models that label pixels."""
+def add_pixel_options(add: Callable[..., argparse.Action]) -> None:
+    """For models that label pixels."""
     add("--flip", action="store_true", help="average with the mirrored image (models that label pixels)")
+    kinds = ("pixels", "superpixels", "cover")
+    add("--smooth", choices=kinds, default="pixels", help="one label per pixel, superpixel or pure segment")
     add("--scales", type=numbers, default=(1.0,), metavar="A,B", help="average over these sizes, such as 0.75,1,1.25")
 
 
@@ -134,7 +136,7 @@ def add_evaluate(commands: Commands) -> None:
     command.add_argument(
         "--out", type=Path, metavar="FILE.json", help="write the numbers there, too, and pictures of them beside it"
     )
-    add_views(command.add_argument)
+    add_pixel_options(command.add_argument)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
 
@@ -183,12 +185,12 @@ def numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 0.75,1,1.25") from None
 
 
-def with_views(predictor: Predictor, arguments: argparse.Namespace) -> Predictor:
-    """The model, averaging over the views that were asked for."""
-    from segue.engine.predictor import Views
+def with_options(predictor: Predictor, arguments: argparse.Namespace) -> Predictor:
+    """The model, labelling pixels as it was asked to."""
+    from segue.engine.predictor import PixelOptions
 
-    views = Views(arguments.flip, arguments.scales)
-    return predictor if views == Views() else predictor.averaging(views)
+    options = PixelOptions(arguments.flip, arguments.scales, arguments.smooth)
+    return predictor if options == PixelOptions() else predictor.with_options(options)
 
 
 def imported() -> None:
@@ -204,7 +206,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     imported()
     options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile)
-    predictor = with_views(load(arguments.model, arguments.device), arguments)
+    predictor = with_options(load(arguments.model, arguments.device), arguments)
     if arguments.tasks is not None:
         predictor = predictor.only([name.strip() for name in arguments.tasks.split(",")])
     report = predict_files(predictor, arguments.inputs, arguments.out, options)
@@ -227,6 +229,14 @@ def train(arguments: argparse.Namespace) -> None:
     print(f"the run is in {out}: use it with `segue predict IMAGE --model {out}`")
 
 
+def refuse_model_options(arguments: argparse.Namespace) -> None:
+    """Saved predictions are scored as they are; raises `UsageError` for options that would change them."""
+    unchanged = {"flip": False, "smooth": "pixels", "scales": (1.0,), "by": None}
+    for name, value in unchanged.items():
+        if getattr(arguments, name) != value:
+            raise UsageError("is for models only", where=f"--{name}", cure="leave it out, or give --model")
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     """A table of metrics, and the same as JSON."""
     from segue.data.dataset import open_dataset
@@ -235,6 +245,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
     imported()
     if arguments.predictions:
+        refuse_model_options(arguments)
         tasks = known_tasks()
         dataset = open_dataset(arguments.data, parsers_of(tasks), arguments.images, need_images=False)
         scores = evaluate_predictions(arguments.predictions, dataset, tasks)
@@ -242,7 +253,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         from segue.engine.evaluate import evaluate as score
         from segue.engine.load import load
 
-        predictor = with_views(load(arguments.model, arguments.device), arguments)
+        predictor = with_options(load(arguments.model, arguments.device), arguments)
         dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images)
         scores = score(predictor, dataset, by=arguments.by)
     print("\n".join(printable(line) for line in format_table(scores.numbers).splitlines()))

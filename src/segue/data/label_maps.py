@@ -35,6 +35,9 @@ class LabelMapError(DataError):
         super().__init__(what, where=file, cure=cure)
         self.code = code
 
+    def __reduce__(self) -> tuple[Any, ...]:  # loader processes hand errors over as pickles
+        return LabelMapError, (self.code, self.what, self.where, self.cure)
+
 
 class ValueTable:
     """What each pixel value means.

@@ -20,7 +20,7 @@ def blend_tiles(
         look: a tile (3, h, w) uint8 -> its map (K, h, w).
         image: (3, H, W) uint8.
         side: of a tile in pixels; the last ones may be larger by less than ``multiple``.
-        multiple: tiles start at multiples of it, so that a strided network sees the same grid as on the whole picture.
+        multiple: tiles start at multiples of it: the period of the network, so that it sees the grid of the whole.
     """
     rows, columns = (spans(length, side, multiple) for length in image.shape[1:])
     carried = torch.zeros(0)

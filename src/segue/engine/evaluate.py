@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from PIL import Image
 from tqdm import tqdm
@@ -40,10 +41,13 @@ def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: 
         progress: show a bar.
         by: a key of the annotation file's image entries, such as ``kind``; the numbers of each of its values follow as
             ``value:group/name``.
+
+    Raises:
+        DataError: the data set has other classes, or nothing that the model predicts.
+        UsageError: a picture's entry has no such key.
     """
-    check_classes(predictor, dataset)
     start = time.perf_counter()
-    tasks = [task for task in predictor.tasks if task.annotated(dataset)]
+    tasks = scored_tasks(predictor, dataset)
     everything = metrics_of(tasks, dataset.categories)
     parts: dict[str, list[Metric]] = {}
     for index, (predicted, truth) in enumerate(pairs(predictor, dataset, progress)):
@@ -91,12 +95,20 @@ def pairs(predictor: Predictor, dataset: Dataset, progress: bool = True) -> Iter
         yield predicted, truth
 
 
+def scored_tasks(predictor: Predictor, dataset: Dataset) -> list[Task]:
+    """The model's tasks that the data set has truth for; raises `DataError` as `evaluate`."""
+    check_classes(predictor, dataset)
+    tasks = [task for task in predictor.tasks if task.annotated(dataset)]
+    if not tasks:
+        names = ", ".join(task.name for task in predictor.tasks)
+        raise DataError(f"no annotation of {names}", where=dataset.name, cure="name a split that has some")
+    return tasks
+
+
 def check_classes(predictor: Predictor, dataset: Dataset) -> None:
     """Raise `DataError` unless model and data set have the same classes in the same order."""
     ours, theirs = predictor.categories.names, dataset.categories.names
-    if ours != theirs:
-        raise DataError(
-            f"its classes ({', '.join(theirs[:5])}) are not the model's ({', '.join(ours[:5])})",
-            where=dataset.name,
-            cure="evaluate on data with the model's classes",
-        )
+    for number, (own, other) in enumerate(zip_longest(ours, theirs), start=1):
+        if own != other:
+            what = f"its class {number} is {other or 'missing'}, the model's {own or 'missing'}"
+            raise DataError(what, where=dataset.name, cure="evaluate on data with the model's classes")

@@ -61,10 +61,15 @@ class TrainingPictures(TorchDataset[Sample]):
             regions = regions.select(~regions.crowd)
         geometry = random_geometry((image.shape[1], image.shape[2]), self.augmentation, rng)
         image, regions = apply_geometry(image, regions, geometry, self.transforms)
-        semantic = self.dataset.semantic(place.picture)
-        semantic = None if semantic is None else geometry.label_map(semantic)
+        semantic = None if self.dataset.maps is None else geometry.label_map(self._labels(place.picture))
         image = jitter_intensity(image, self.augmentation, rng)
         return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file))
+
+    def _labels(self, picture: int) -> Tensor:
+        """(H, W) label map of a picture, unlabelled all over where it has none."""
+        labels = self.dataset.semantic(picture)
+        size = self.dataset.records[picture].size
+        return torch.full(size, UNLABELLED, dtype=torch.int16) if labels is None else labels
 
     def __getitems__(self, places: Sequence[Place]) -> list[Sample] | SegueError:
         """The pictures of a step; or the error, which a loader process could only raise as a text of its traceback."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from torch import Tensor
@@ -21,7 +22,7 @@ def maps_in(folder: Path, dataset: Dataset) -> dict[int, Path]:
     """The index PNG of each picture of a data set: ``STEM.png`` or ``STEM.semantic.png``.
 
     Raises:
-        DataError: the folder has none for any of them.
+        DataError: the folder has none for any of them, or one for two.
     """
     found: dict[int, Path] = {}
     for index, record in enumerate(dataset.records):
@@ -29,6 +30,9 @@ def maps_in(folder: Path, dataset: Dataset) -> dict[int, Path]:
         file = next((file for file in files if file.is_file()), None)
         if file is not None:
             found[index] = file
+    shared = next((file for file, number in Counter(found.values()).items() if number > 1), None)
+    if shared is not None:
+        raise DataError("several pictures have this name", where=shared, cure="score the scenes.json instead")
     if not found:
         example = f"{dataset.records[0].file.stem}.png" if dataset.records else "STEM.png"
         raise DataError(f"no index PNG of {dataset.name}", where=folder, cure=f"name the files as in {example}")

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import torch
@@ -26,16 +26,19 @@ Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
 @dataclass(frozen=True)
-class Views:
-    """Views of a picture whose scores are averaged (test-time augmentation).
+class PixelOptions:
+    """How to label pixels.
 
     Attributes:
-        flip: each view is also looked at mirrored.
-        scales: factors of the picture's size.
+        flip: average with the mirrored picture (test-time augmentation).
+        scales: average over these factors of the picture's size.
+        smooth: what shares one label: every pixel for itself, superpixels, or the purest segments of a tree of them
+            (Farabet et al. 2013, section 4).
     """
 
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    smooth: Literal["pixels", "superpixels", "cover"] = "pixels"
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
@@ -83,15 +86,14 @@ class Predictor(ABC):
             UsageError: ``side`` is below 64 pixels.
         """
 
-    def averaging(self, views: Views) -> Predictor:
-        """The same model, its answer averaged over several views of each picture.
+    def with_options(self, options: PixelOptions) -> Predictor:
+        """The same model, labelling pixels in another way.
 
         Raises:
-            UsageError: the model scores no pixels.
+            UsageError: the model labels no pixels.
         """
-        raise UsageError(
-            f"{self.name} finds objects, and averages no views", where="--flip, --scales", cure="leave them out"
-        )
+        where = "--flip, --scales, --smooth"
+        raise UsageError(f"{self.name} finds objects and labels no pixels", where=where, cure="leave them out")
 
     def only(self, names: Sequence[str]) -> Predictor:
         """The same model with some of its tasks; the one that chooses detections always runs.

@@ -56,7 +56,7 @@ class TrainingSettings:
         evaluate_every: steps between two evaluations.
         checkpoint_every: steps between two resumable checkpoints.
         patience: evaluations without a better one before training stops; 0 never stops early.
-        best: the metric that decides which weights are best.
+        best: the metric that decides which weights are best; of a semantic network ``semantic/mIoU`` by default.
     """
 
     steps: int
@@ -132,7 +132,8 @@ def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
             raise RecipeError("both network and semantic", where=where, cure="leave one of them out")
         semantic = check_semantic(values["semantic"], where, "semantic.")
         rest: Recipe = _checked(Recipe, {key: value for key, value in values.items() if key != "semantic"}, where)
-        return replace(rest, semantic=semantic)
+        training = rest.training if "best" in values["training"] else replace(rest.training, best="semantic/mIoU")
+        return replace(rest, training=training, semantic=semantic)
     recipe: Recipe = _checked(Recipe, values, where)
     tasks = {task.name: task for task in all_tasks()}
     heads = {}
@@ -161,6 +162,12 @@ def to_plain(settings: Any) -> dict[str, Any]:
     """A recipe or a part of it as plain dicts and lists, ready for YAML or JSON."""
     plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(asdict(settings), mode="json")
     return plain
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """What `check_recipe` makes the recipe of again: all values of the one kind of network that it has."""
+    unused = "semantic" if recipe.semantic is None else "network"
+    return {key: value for key, value in to_plain(recipe).items() if key != unused}
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any], where: str, prefix: str = "") -> Any:

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from segue.data.geometry import Geometry
 from segue.data.transforms import resized_size
 from segue.engine.blend import blend_tiles
-from segue.engine.predictor import Predictor, Views
+from segue.engine.predictor import PixelOptions, Predictor
+from segue.engine.superpixels import SuperpixelSettings, purity_cover, superpixel_labels, superpixels
 from segue.engine.tiles import check_side
+from segue.errors import UsageError
 from segue.models.semantic_network import SemanticNetwork
 from segue.nn.normalise import normalise, pad_images
 from segue.structures import Regions, Scene
@@ -23,24 +25,26 @@ class SemanticPredictor(Predictor):
     """Labels every pixel."""
 
     network: SemanticNetwork
-    views = Views()
+    options = PixelOptions()
 
-    def averaging(self, views: Views) -> SemanticPredictor:
+    def with_options(self, options: PixelOptions) -> SemanticPredictor:
         """As of `Predictor`."""
         chosen = copy(self)
-        chosen.views = views
+        chosen.options = options
         return chosen
 
     def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
         """As of `Predictor`; ``threshold`` says nothing to it."""
-        labelled = [best(p) for p in self.probabilities([pixels for pixels, _ in pictures])]
-        return [self._scene(*maps, file) for maps, (_, file) in zip(labelled, pictures, strict=True)]
+        found = self.probabilities([pixels for pixels, _ in pictures])
+        return [self._scene(*self._label(p, pixels), file) for p, (pixels, file) in zip(found, pictures, strict=True)]
 
     def tiled(self, image: Tensor, side: int, threshold: float, file: str | None = None) -> Scene:
         """As of `Predictor`; where tiles overlap, their probabilities fade into each other."""
         check_side(side)
+        if self.options.smooth != "pixels":
+            raise UsageError("superpixels are of whole pictures", where="--smooth", cure="leave out --tile or --smooth")
         size = (image.shape[1], image.shape[2])
-        parts = blend_tiles(lambda part: self.probabilities([part])[0], image, side, self.network.multiple)
+        parts = blend_tiles(lambda part: self.probabilities([part])[0], image, side, self.network.body.period)
         labels, confidence = torch.empty(size, dtype=torch.int16), torch.empty(size)
         for first, probabilities in parts:
             rows = slice(first, first + probabilities.shape[1])
@@ -52,15 +56,15 @@ class SemanticPredictor(Predictor):
         """Pictures (3, H, W) uint8 -> for each (K, H, W) float32 probabilities of the classes, on the CPU."""
         sizes = [(p.shape[1], p.shape[2]) for p in pictures]
         total = [torch.zeros(())] * len(sizes)
-        for scale in self.views.scales:
+        for scale in self.options.scales:
             resized = [scaled(resized_size(size, self.resize), scale) for size in sizes]
             images = [Geometry.resize(s, r).image(p) for p, s, r in zip(pictures, sizes, resized, strict=True)]
             seen = self._look(images)
-            if self.views.flip:
+            if self.options.flip:
                 mirrored = self._look([image.flip(2) for image in images])
                 seen = [a + b.flip(2) for a, b in zip(seen, mirrored, strict=True)]
             total = [t + restore(p, size) for t, p, size in zip(total, seen, sizes, strict=True)]
-        count = len(self.views.scales) * (1 + self.views.flip)
+        count = len(self.options.scales) * (1 + self.options.flip)
         return [t.div_(count).cpu() for t in total]
 
     def _look(self, images: Sequence[Tensor]) -> list[Tensor]:
@@ -70,6 +74,17 @@ class SemanticPredictor(Predictor):
         x = normalise(padded, sizes, self.network.conventions).contiguous(memory_format=torch.channels_last)
         found = self.network.probabilities(x)
         return [p[:, : image.shape[1], : image.shape[2]] for p, image in zip(found, images, strict=True)]
+
+    def _label(self, probabilities: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The class of every pixel, (H, W) int16, and its probability (H, W)."""
+        if self.options.smooth == "pixels":
+            return best(probabilities)
+        segments = superpixels(image, SuperpixelSettings())
+        if self.options.smooth == "cover":
+            labels = purity_cover(probabilities, image, segments)
+        else:
+            labels = superpixel_labels(probabilities, segments)
+        return labels, probabilities.gather(0, labels[None].long())[0].clamp(max=1.0)
 
     def _scene(self, labels: Tensor, confidence: Tensor, file: str | None) -> Scene:
         size = (labels.shape[0], labels.shape[1])

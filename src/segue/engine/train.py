@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from segue.data.dataset import Dataset, class_frequencies, open_dataset
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
-from segue.engine.evaluate import check_classes, evaluate
+from segue.engine.evaluate import evaluate, scored_tasks
 from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
 from segue.engine.optimise import learning_rate, make_optimizer, update_average
 from segue.engine.predictor import Predictor, pick_device
-from segue.engine.recipe import Recipe, to_plain
+from segue.engine.recipe import Recipe, recipe_values
 from segue.engine.region_predictor import RegionPredictor
 from segue.engine.samples import write_samples
 from segue.engine.semantic_predictor import SemanticPredictor
-from segue.errors import DataError, TrainingError, UsageError
+from segue.errors import DataError, RecipeError, TrainingError, UsageError
 from segue.files import atomic_write
 from segue.models.batch import Batch
 from segue.models.region_network import RegionNetwork
@@ -111,12 +111,14 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     if recipe.weights and not resume:
         kept, fresh = load_what_fits(network, read_model(find_model(recipe.weights)).state)
         fabric.print(f"{recipe.weights}: {len(kept)} tensors kept, {len(fresh)} fresh: {', '.join(fresh[:6])}")
+    if isinstance(network, SemanticNetwork) and not resume:  # a checkpoint has them
+        network.class_weights.copy_(class_weights(network, train_set))
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False).to(fabric.device) if recipe.training.ema else None
     run = Run(recipe, folder, fabric, tasks, train_set, val, network, average, Progress())
     if val is not None:
-        check_classes(predictor_of(run), val)
+        scored_tasks(predictor_of(run), val)  # raises now what the first evaluation would
     return run
 
 
@@ -128,10 +130,17 @@ def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[RegionTask]) 
         raise DataError(
             "no label maps to learn from", where=dataset.name, cure="name a data set with a map per picture"
         )
-    network = SemanticNetwork(recipe.semantic, len(dataset.categories))
-    if recipe.semantic.loss.balance:
-        network.class_weights.copy_(median_frequency(class_frequencies(dataset), recipe.semantic.loss.balance))
-    return network
+    try:
+        return SemanticNetwork(recipe.semantic, len(dataset.categories))
+    except (ValueError, RuntimeError, IndexError) as error:  # PyTorch's words for no or negative channels and the like
+        what = f"impossible network ({' '.join(str(error).split())})"
+        raise RecipeError(what, where="semantic.network", cure="mend its values") from None
+
+
+def class_weights(network: SemanticNetwork, dataset: Dataset) -> Tensor:
+    """(K,) weights of the classes as the loss wants them: those of a model to start from belong to other data."""
+    balance = network.settings.loss.balance
+    return median_frequency(class_frequencies(dataset), balance) if balance else torch.ones(len(dataset.categories))
 
 
 def claim(folder: Path, recipe: Recipe, resume: bool, fabric: Fabric) -> None:
@@ -143,7 +152,7 @@ def claim(folder: Path, recipe: Recipe, resume: bool, fabric: Fabric) -> None:
         raise UsageError("no checkpoint to resume", where=folder, cure="train without --resume")
     if fabric.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(to_plain(recipe), sort_keys=False)
+        text = yaml.safe_dump(recipe_values(recipe), sort_keys=False)
         atomic_write(folder / "recipe.yaml", text.encode())
     fabric.barrier()
 
@@ -185,7 +194,7 @@ def train_step(run: Run, network: Any, optimizer: Any, batch: Batch) -> dict[str
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, s)
     network.train()
-    losses: dict[str, Tensor] = network(batch)
+    losses = losses_of(network, batch)
     total = torch.stack(list(losses.values())).sum()
     if not bool(total.isfinite()):
         bad = ", ".join(name for name, value in losses.items() if not bool(value.isfinite()))
@@ -202,6 +211,18 @@ def train_step(run: Run, network: Any, optimizer: Any, batch: Batch) -> dict[str
     if run.average is not None:
         update_average(run.average, run.network, step, s.ema)
     return {name: value.detach() for name, value in losses.items()}
+
+
+def losses_of(network: Any, batch: Batch) -> dict[str, Tensor]:
+    """What the network makes of a batch; raises `TrainingError` where batch norm is left with a single value."""
+    try:
+        losses: dict[str, Tensor] = network(batch)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        cure = "raise training.batch, or take larger pictures"
+        raise TrainingError("too few pixels for batch norm", where=", ".join(batch.files), cure=cure) from error
+    return losses
 
 
 def score(run: Run, log: Log) -> dict[str, float]:
@@ -246,10 +267,10 @@ def save(run: Run, optimizer: torch.optim.Optimizer) -> None:
 
 def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
     """The scored weights as a model file."""
-    plain = to_plain(run.recipe)
+    plain = recipe_values(run.recipe)
     return ModelFile(
         name=run.recipe.name,
-        network=plain["network"] if run.recipe.semantic is None else {"semantic": plain["semantic"]},
+        network=plain["network"] if "network" in plain else {"semantic": plain["semantic"]},
         categories=run.train.categories.to_json(),
         resize=run.recipe.augmentation.resize,
         state=run.scored.state_dict(),

@@ -64,7 +64,8 @@ class Scene:
 
     def __repr__(self) -> str:
         h, w = self.size
-        lines = [f"Scene {w}x{h}, {len(self.regions)} regions{f' of {self.file}' if self.file else ''}"]
+        count = f", {len(self.regions)} regions" if len(self.regions) or self.semantic is None else ""
+        lines = [f"Scene {w}x{h}{count}{f' of {self.file}' if self.file else ''}"]
         scores = self.regions.scores
         for i in range(min(10, len(self.regions))):
             score = "" if scores is None else f" {float(scores[i]):.2f}"
@@ -72,4 +73,12 @@ class Scene:
             lines.append(f"  {self.categories[int(self.regions.labels[i])].name}{score}  box {x0} {y0} {x1} {y1}")
         if len(self.regions) > 10:
             lines.append(f"  ... and {len(self.regions) - 10} more")
-        return "\n".join(lines)
+        return "\n".join(lines + [f"  {name} {100 * share:.1f} %" for name, share in self._shares()])
+
+    def _shares(self) -> list[tuple[str, float]]:
+        """The classes that occur in the semantic map with their share of the picture, the largest first."""
+        if self.semantic is None:
+            return []
+        pixels = (self.semantic.flatten().long() + 1).bincount(minlength=len(self.categories) + 1)
+        shares = zip(["unlabelled", *self.categories.names], (pixels / pixels.sum()).tolist(), strict=True)
+        return sorted((pair for pair in shares if pair[1]), key=lambda pair: -pair[1])

@@ -45,8 +45,9 @@ def index_picture(scene: Scene) -> Image.Image:
         raise DataError("no semantic map", where=scene.file, cure="predict with a semantic model")
     ids = np.array([category.id for category in scene.categories])
     if ids.min() < 0 or ids.max() > 65535:
-        raise DataError(f"category id {ids.max()} does not fit a PNG", where=scene.file, cure="use ids to 65535")
-    unlabelled = next(value for value in (0, 255, 65535) if value not in ids)  # -1 has no pixel value of its own
+        what = f"category ids from {ids.min()} to {ids.max()} do not fit a PNG"
+        raise DataError(what, where=scene.file, cure="use ids from 0 to 65535")
+    unlabelled = next(value for value in (0, 255, 65535, *range(65536)) if value not in ids)  # -1 has none of its own
     table = np.append(ids, unlabelled).astype(np.uint8 if max(ids.max(), unlabelled) < 256 else np.uint16)
     return Image.fromarray(table[scene.semantic.numpy()])
 
@@ -54,6 +55,15 @@ def index_picture(scene: Scene) -> Image.Image:
 def entry(names: Sequence[str]) -> dict[str, Any]:
     """Names of the files by what they hold."""
     return {name.split(".")[-2]: name for name in names}
+
+
+class MappedScores(SemanticScores):
+    """`SemanticScores` of the pictures that have a label map."""
+
+    def update(self, predicted: Scene, truth: Scene) -> None:
+        """As of `SemanticScores`."""
+        if truth.semantic is not None:
+            super().update(predicted, truth)
 
 
 def report(metric: Metric) -> dict[str, Image.Image]:
@@ -66,7 +76,7 @@ def report(metric: Metric) -> dict[str, Image.Image]:
 SEMANTIC = PixelTask(
     name="semantic",
     annotated=annotated,
-    metrics=(SemanticScores,),
+    metrics=(MappedScores,),
     draw=draw,
     files=files,
     entry=entry,

@@ -58,6 +58,11 @@ class DeconvNet(DenseNetwork):
         self.score = nn.Conv2d(s.width, classes, 1)
         initialise(self)
 
+    @property
+    def period(self) -> int:
+        """As of `DenseNetwork`."""
+        return 32
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W)."""
         pools = self.encoder.pooled(images)

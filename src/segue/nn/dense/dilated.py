@@ -73,6 +73,11 @@ class DilatedNetwork(DenseNetwork):
             self.aux_classifier = fcn_head(self.backbone.channels[2], classes)
             initialise(self.aux_classifier)
 
+    @property
+    def period(self) -> int:
+        """As of `DenseNetwork`."""
+        return 8
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W) float32."""
         return enlarge(self.classifier(self.backbone(images)[3]), images)

@@ -102,6 +102,11 @@ class FCDenseNet(DenseNetwork):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")  # section 4.1: HeUniform
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
+    @property
+    def period(self) -> int:
+        """As of `DenseNetwork`."""
+        return 1 << len(self.shrink)
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W)."""
         x, skips = self.first(images), []

@@ -70,6 +70,11 @@ class FCN(DenseNetwork):
         self.skip_crops = [PAPER_SKIPS[stride] if paper else 0 for stride in strides]
         self.crop = PAPER_CROPS[s.stride] if paper else 0
 
+    @property
+    def period(self) -> int:
+        """As of `DenseNetwork`."""
+        return 32
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W) float32."""
         *finer, coarsest = self.trunk(images)

@@ -37,6 +37,11 @@ class SegNet(DenseNetwork):
         self.score = nn.Conv2d(settings.width, classes, 3, padding=1)
         initialise(self)
 
+    @property
+    def period(self) -> int:
+        """As of `DenseNetwork`."""
+        return 32
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, K, H, W)."""
         pools = self.encoder.pooled(images)
