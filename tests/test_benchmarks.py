@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import networks, ops, plain, report, vision
+from benchmarks import networks, ops, panoptic, plain, report, vision
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
@@ -58,9 +58,9 @@ def test_an_unknown_case_is_named_with_the_known_ones(
 
 
 @pytest.mark.usefixtures("no_torchvision")
-@pytest.mark.parametrize("name", ops.CASES)
+@pytest.mark.parametrize("name", [*ops.CASES, *panoptic.CASES])
 def test_plain_twins_agree_with_ours(name: str) -> None:
-    case = ops.CASES[name](True)
+    case = {**ops.CASES, **panoptic.CASES}[name](True)
     assert case.against == "plain"
     ours, theirs = case.ours(), case.theirs()
     if isinstance(ours, Masks):

@@ -6,7 +6,7 @@ import yaml
 
 from segue.engine.recipe import check_network, read_recipe, to_plain
 from segue.errors import RecipeError
-from segue.tasks import TASKS
+from segue.tasks import tasks_named
 from segue.tasks.masks import MaskSettings
 
 Write = Callable[..., Path]
@@ -29,7 +29,7 @@ def test_round_trip_through_yaml(write_recipe: Write, tmp_path: Path) -> None:
 
 def test_the_network_part_comes_back_from_plain_values(write_recipe: Write) -> None:
     network = read_recipe(write_recipe()).network
-    assert check_network(to_plain(network), TASKS, "x") == network
+    assert check_network(to_plain(network), tasks_named(list(network.tasks)), "x") == network
 
 
 @pytest.mark.parametrize(

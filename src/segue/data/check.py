@@ -16,6 +16,7 @@ from typing import Any
 
 from segue.data.images import MAX_PIXELS, read_image
 from segue.data.layout import contained, find_images
+from segue.data.results import is_points
 from segue.data.rle import check_polygons, rle_runs, runs_box
 from segue.errors import DataError, ImageError
 
@@ -213,10 +214,19 @@ def _category_faults(rows: Sequence[Row]) -> Iterator[Fault]:
         elif not isinstance(skeleton, list) or not all(_is_bone(pair, len(points)) for pair in skeleton):
             message = f"'skeleton' must hold pairs of keypoint numbers from 1 to {len(points)}"
             yield Fault("key", message, _name(row, "categories"))
+        elif not _are_sigmas(row.get("sigmas", []), len(points)):
+            message = f"'sigmas' must hold a number above 0 and below 10 for each of {len(points)} keypoints"
+            yield Fault("key", message, _name(row, "categories"))
 
 
 def _is_bone(pair: object, points: int) -> bool:
     return isinstance(pair, list) and len(pair) == 2 and all(type(p) is int and 1 <= p <= points for p in pair)
+
+
+def _are_sigmas(sigmas: object, points: int) -> bool:
+    return sigmas == [] or (
+        isinstance(sigmas, list) and len(sigmas) == points and all(_is_number(s) and 0 < s < 10 for s in sigmas)
+    )
 
 
 def _has_size(row: Row) -> bool:
@@ -232,6 +242,7 @@ def _size_faults(rows: Sequence[Row]) -> Iterator[Fault]:
 
 def _annotation_faults(rows: Mapping[str, list[Row]], pictures: set[int], classes: set[int]) -> Iterator[Fault]:
     sizes = {row["id"]: (row["height"], row["width"]) for row in rows["images"] if _has_size(row)}
+    points = {row["id"]: row.get("keypoints") for row in rows["categories"]}
     masks = any(row.get("segmentation") for row in rows["annotations"])
     for row in rows["annotations"]:
         where = f"annotation {row['id']}"
@@ -245,10 +256,28 @@ def _annotation_faults(rows: Mapping[str, list[Row]], pictures: set[int], classe
             yield Fault("key", f"'area' must be a number from 0, not {row['area']!r:.40}", where)
         if masks and not row.get("segmentation"):
             yield Fault("segmentation-missing", "no segmentation, while other annotations have one", where)
+        if row.get("keypoints") is not None:
+            yield from _keypoint_faults(row["keypoints"], points.get(row["category_id"]), where)
         if row["image_id"] not in pictures:
             yield Fault("unknown-image", f"there is no image {row['image_id']}", where)
         elif row["image_id"] in sizes:
             yield from _place_faults(row, sizes[row["image_id"]], where)
+
+
+def _keypoint_faults(values: object, names: object, where: str) -> Iterator[Fault]:
+    """Faults of an annotation's keypoints, given the names that its category has for them."""
+    if not is_points(values):
+        yield Fault("keypoints", "keypoints are not triples x, y, visibility of finite numbers", where)
+        return
+    assert isinstance(values, list)
+    if isinstance(names, list) and len(values) != 3 * len(names):
+        yield Fault("keypoints", f"{len(values) // 3} keypoints, but its category has {len(names)}", where)
+    elif values and not names:
+        yield Fault("keypoints-nameless", "it has keypoints, but its category names none", where, fatal=False)
+    wrong = [value for value in values[2::3] if value not in (0, 1, 2)]
+    if wrong:
+        message = f"a keypoint's visibility is {wrong[0]!r}, not 0 (not labelled), 1 (occluded) or 2"
+        yield Fault("keypoints", message, where)
 
 
 def _place_faults(row: Row, size: Size, where: str) -> Iterator[Fault]:

@@ -48,7 +48,7 @@ def read_coco(
         folder = images or find_images(path, [row["file_name"] for row in pictures])
         _refuse(list(file_faults(pictures, folder)), path)
     by_picture: dict[int, list[Annotation]] = {row["id"]: [] for row in pictures}
-    for annotation in content["annotations"]:
+    for annotation in with_keypoints(content["annotations"], content["categories"]):
         by_picture[annotation["image_id"]].append(annotation)
     return Dataset(
         name or str(path),
@@ -72,10 +72,24 @@ def categories_from_coco(rows: Sequence[Mapping[str, Any]]) -> Categories:
                 keypoints=tuple(row.get("keypoints", ())),
                 skeleton=tuple((a - 1, b - 1) for a, b in row.get("skeleton", ())),
                 flip_pairs=flip_pairs(row.get("keypoints", ())),
+                sigmas=tuple(row.get("sigmas", ())),
             )
             for i, row in enumerate(ordered)
         )
     )
+
+
+def with_keypoints(annotations: Sequence[Annotation], categories: Sequence[Mapping[str, Any]]) -> Sequence[Annotation]:
+    """Annotations with as many keypoints each, so that pictures can be put together, if any category has some.
+
+    Zeros, COCO's "not labelled", stand for those that a category has fewer than another, or an annotation leaves out.
+    """
+    counts = {row["id"]: 3 * len(row.get("keypoints", ())) for row in categories}
+    widest = max(counts.values(), default=0)
+    if not widest:
+        return annotations
+    lists = ([*(a.get("keypoints") or ())][: counts[a["category_id"]]] for a in annotations)
+    return [{**a, "keypoints": own + [0] * (widest - len(own))} for a, own in zip(annotations, lists, strict=True)]
 
 
 def flip_pairs(keypoints: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -150,4 +164,6 @@ def _category(category: Category) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": category.id, "name": category.name}
     if category.keypoints:
         entry |= {"keypoints": list(category.keypoints), "skeleton": [[a + 1, b + 1] for a, b in category.skeleton]}
+    if category.sigmas:
+        entry["sigmas"] = list(category.sigmas)
     return entry if category.isthing else {**entry, "isthing": 0}

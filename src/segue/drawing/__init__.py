@@ -4,6 +4,7 @@ from segue.drawing.boxes import draw_boxes
 from segue.drawing.colors import object_colors
 from segue.drawing.confusion import plot_confusion
 from segue.drawing.curves import plot_curves
+from segue.drawing.keypoints import draw_keypoints
 from segue.drawing.masks import draw_masks
 from segue.drawing.scene import draw_scene, region_labels
 from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
@@ -14,6 +15,7 @@ __all__ = [
     "contact_sheet",
     "draw_boxes",
     "draw_confidence",
+    "draw_keypoints",
     "draw_masks",
     "draw_scene",
     "draw_semantic",

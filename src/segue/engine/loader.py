@@ -49,6 +49,7 @@ class TrainingPictures(TorchDataset[Sample]):
     def __init__(self, dataset: Dataset, augmentation: Augmentation, tasks: Sequence[RegionTask], seed: int) -> None:
         self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
         self.transforms = {task.name: task.transform for task in tasks}
+        self.mirrors = {task.name: task.mirror for task in tasks if task.mirror is not None}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -61,6 +62,9 @@ class TrainingPictures(TorchDataset[Sample]):
             regions = regions.select(~regions.crowd)
         geometry = random_geometry((image.shape[1], image.shape[2]), self.augmentation, rng)
         image, regions = apply_geometry(image, regions, geometry, self.transforms)
+        for name, mirror in self.mirrors.items():
+            if geometry.mirrored and regions.field(name) is not None:
+                regions = regions.with_field(name, mirror(regions, self.dataset.categories))
         semantic = None if self.dataset.maps is None else geometry.label_map(self._labels(place.picture))
         image = jitter_intensity(image, self.augmentation, rng)
         return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file))

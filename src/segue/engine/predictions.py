@@ -25,7 +25,7 @@ from segue.engine.output import checked_entries, label_indices, parse_regions
 from segue.engine.predicted_maps import map_beside, maps_in, read_map
 from segue.errors import DataError, UsageError
 from segue.files import atomic_write
-from segue.structures import Scene
+from segue.structures import Category, Scene
 from segue.tasks import PixelTask, Task, parsers_of
 
 SUPPORTED = "give a scenes.json, a COCO results JSON or a folder of index PNGs"
@@ -144,6 +144,8 @@ def _from_scenes(content: object, path: Path, dataset: Dataset) -> dict[int, Sav
                 cure="predict on the data set's own pictures",
             )
         labels = label_indices(entry["regions"], dataset.categories, where)
+        for label, row in zip(labels, entry["regions"], strict=True):
+            _check_keypoints(row, dataset.categories[label], where, shorter=True)
         semantic = map_beside(path, entry.get("semantic"))
         saved[index] = Saved(labels, entry["regions"], where, semantic)
     return saved
@@ -175,16 +177,31 @@ def _from_results(content: object, path: Path, dataset: Dataset) -> dict[int, Sa
             if row[key] not in known:
                 raise DataError(f"{key} {row[key]} is not in {dataset.name}", where=where, cure="use its numbers")
         index = pictures[row["image_id"]]
+        category = dataset.categories[labels[row["category_id"]]]
+        _check_keypoints(row, category, where)
         picture = saved.setdefault(index, Saved([], [], f"{path}, image {row['image_id']}"))
         picture.labels.append(labels[row["category_id"]])
-        picture.rows.append(_with_box(row, dataset.records[index].size, where))
+        picture.rows.append(_with_box(row, category, dataset.records[index].size, where))
     return saved
 
 
-def _with_box(row: dict[str, Any], size: tuple[int, int], where: str) -> dict[str, Any]:
-    """The row with a ``bbox``, that of its mask where it has none of its own, as in pycocotools' ``loadRes``."""
+def _check_keypoints(row: Mapping[str, Any], category: Category, where: str, shorter: bool = False) -> None:
+    """Raise `DataError` for another number of keypoints than the category's; ``shorter`` lists may be allowed."""
+    values, count = row.get("keypoints"), len(category.keypoints)
+    if not isinstance(values, list) or not count or (shorter and len(values) < 3 * count):
+        return
+    if len(values) != 3 * count:
+        what = f"{len(values) / 3:g} keypoints, while a {category.name} has {count}"
+        raise DataError(what, where=where, cure="give x, y, score for each")
+
+
+def _with_box(row: dict[str, Any], category: Category, size: tuple[int, int], where: str) -> dict[str, Any]:
+    """The row with a ``bbox``, else that of its mask or its keypoints, as in pycocotools' ``loadRes``."""
     if "bbox" in row:
         return row
+    if "segmentation" not in row and "keypoints" in row and category.keypoints:
+        xs, ys = row["keypoints"][0::3], row["keypoints"][1::3]
+        return {**row, "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]}
     if "segmentation" not in row:
         raise DataError("neither bbox nor segmentation", where=where, cure="write one of them")
     try:

@@ -32,6 +32,8 @@ class Category:
         keypoints: names of its keypoints, in order.
         skeleton: pairs of keypoint indices (from 0) to join by a line.
         flip_pairs: pairs of keypoint indices (from 0) that a mirror exchanges.
+        sigmas: of each keypoint, how far annotators scatter, as object keypoint similarity takes it; empty where the
+            data set does not say.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Category:
     keypoints: tuple[str, ...] = ()
     skeleton: tuple[tuple[int, int], ...] = ()
     flip_pairs: tuple[tuple[int, int], ...] = ()
+    sigmas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -52,6 +55,12 @@ class Category:
                     where=f"category {self.name!r}",
                     cure=f"indices run from 0 to {len(self.keypoints) - 1}",
                 )
+        if self.sigmas and (len(self.sigmas) != len(self.keypoints) or not all(0 < s < 10 for s in self.sigmas)):
+            raise DataError(
+                f"sigmas {self.sigmas} are not one number above 0 for each of {len(self.keypoints)} keypoints",
+                where=f"category {self.name!r}",
+                cure="give one each, or none",
+            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ class Categories:
                     isthing=row.get("isthing", True),
                     color=(row["color"][0], row["color"][1], row["color"][2]),
                     keypoints=tuple(row.get("keypoints", ())),
+                    sigmas=tuple(row.get("sigmas", ())),
                     **{key: tuple((a, b) for a, b in row.get(key, ())) for key in pairs},
                 )
                 for row in rows

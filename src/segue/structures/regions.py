@@ -28,7 +28,8 @@ class Regions:
         crowd: (N,) bool, COCO's ``iscrowd``; None means that none is.
         areas: (N,) float32 areas as annotated, in pixels; None means that they follow from masks or boxes.
         masks: `Masks`, one each.
-        keypoints: (N, K, 3) float32, ``x, y, score or visibility``.
+        keypoints: (N, K, 3) float32, ``x, y, score or visibility``, K as of the category with the most; zeros where a
+            category has fewer, and for points that are not labelled. Visibility is 1 (occluded) or 2.
         captions: one sentence each.
         meshes: one each.
         extra: fields of tasks from outside the package, by the task's name.

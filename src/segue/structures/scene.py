@@ -11,6 +11,7 @@ from torch import Tensor
 from segue.errors import DataError
 from segue.structures.categories import Categories
 from segue.structures.masks import Masks
+from segue.structures.panoptic import Segments
 from segue.structures.regions import Regions
 
 
@@ -24,7 +25,8 @@ class Scene:
         regions: the objects.
         semantic: (H, W) int16 category indices, -1 where unlabelled, or None.
         confidence: (H, W) float32 probability of the label in ``semantic``, in [0, 1], or None.
-        panoptic: (H, W) int64 segment ids, or None.
+        panoptic: (H, W) int32 (or int64) segment ids, 0 where no segment is, or None.
+        segments: what the ids in ``panoptic`` mean; there exactly where that is.
         label: the one word for the whole picture, or None.
         file: where the picture came from, or None.
     """
@@ -35,6 +37,7 @@ class Scene:
     semantic: Tensor | None = None
     confidence: Tensor | None = None
     panoptic: Tensor | None = None
+    segments: Segments | None = None
     label: str | None = None
     file: str | None = None
 
@@ -48,9 +51,11 @@ class Scene:
         masks = self.regions.masks
         if isinstance(masks, Masks) and len(masks) and masks.size != self.size:
             raise DataError(f"masks are on a {masks.size} canvas, the picture is {self.size}", where=self.file)
-        labels = self.regions.labels
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.categories):
-            raise DataError(f"a label is outside the {len(self.categories)} categories", where=self.file)
+        if (self.panoptic is None) != (self.segments is None):
+            raise DataError("of panoptic map and segments, one is missing", where=self.file, cure="give both")
+        for labels in (self.regions.labels, *([self.segments.labels] if self.segments else [])):
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.categories):
+                raise DataError(f"a label is outside the {len(self.categories)} categories", where=self.file)
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write scenes.json and, where ``file`` can still be read, an overlay into a folder, as `segue predict` does.

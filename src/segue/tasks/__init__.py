@@ -8,11 +8,12 @@ from importlib.metadata import entry_points
 from segue.data.records import Parser
 from segue.errors import UsageError
 from segue.tasks.boxes import BOXES
+from segue.tasks.keypoints import KEYPOINTS
 from segue.tasks.masks import MASKS
 from segue.tasks.semantic import SEMANTIC
 from segue.tasks.task import Detections, Metric, PixelTask, RegionHead, RegionTask, Sampled, Task
 
-TASKS = [BOXES, MASKS]
+TASKS = [BOXES, MASKS, KEYPOINTS]
 PIXEL_TASKS = [SEMANTIC]
 
 ENTRY_POINTS = "segue.tasks"
@@ -57,6 +58,7 @@ def tasks_named(names: list[str]) -> list[RegionTask]:
 
 __all__ = [
     "BOXES",
+    "KEYPOINTS",
     "MASKS",
     "PIXEL_TASKS",
     "SEMANTIC",

@@ -122,6 +122,8 @@ class RegionTask:
         draw: paints the field over an RGB picture of the scene's size and returns it; None draws nothing.
         to_json: one dict per region, merged into the region's entry of scenes.json; None saves nothing.
         selects: True for the one task whose head turns proposals into the detections that all others read.
+        mirror: regions of a picture that ``transform`` has mirrored, and their classes -> the field with whatever is
+            named left or right exchanged; None where nothing is.
     """
 
     name: str
@@ -133,6 +135,7 @@ class RegionTask:
     draw: Callable[[Image.Image, Scene], Image.Image] | None = None
     to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
     selects: bool = False
+    mirror: Callable[[Regions, Categories], Field] | None = None
 
     def carried(self, scene: Scene) -> bool:
         """Whether a scene's regions have the field."""
