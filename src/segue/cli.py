@@ -152,11 +152,36 @@ def add_data(commands: Commands) -> None:
         command.add_argument("data", metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
         command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
     kinds.choices["show"].add_argument("--out", type=Path, metavar="FILE.png", help="write a contact sheet there")
-    make = add_command(kinds, "make", data_make, "make synthetic pictures")
-    make.add_argument("kind", choices=["cells"], help="cells: fluorescence-like nuclei")
-    make.add_argument("--count", type=positive, default=6, help="how many pictures (default: 6)")
-    make.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
-    make.add_argument("--out", type=Path, required=True, help="folder for pictures and annotations")
+    make = kinds.add_parser("make", help="make synthetic pictures", description="Make synthetic pictures.")
+    add_data_make(make.add_subparsers(metavar="KIND", required=True))
+
+
+def add_data_make(kinds: Commands) -> None:
+    """`segue data make cells | toybox`."""
+    cells = add_command(kinds, "cells", make_cells, "fluorescence-like nuclei with masks")
+    cells.add_argument("--count", type=positive, default=6, help="how many pictures (default: 6)")
+    toybox = add_command(kinds, "toybox", make_toybox, "toy scenes of which everything is known; resumable")
+    toybox.add_argument("--train", type=natural, default=1000, help="pictures to train on (default: 1000)")
+    toybox.add_argument("--val", type=natural, default=100, help="pictures to validate on (default: 100)")
+    toybox.add_argument("--size", type=positive, default=256, metavar="PX", help="pixels a side (default: 256)")
+    toybox.add_argument("--workers", type=processes, help="processes, or auto, one a processor (default: auto)")
+    for command in (cells, toybox):
+        command.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures (default: 0)")
+        command.add_argument("--out", type=Path, required=True, help="folder for pictures and annotations")
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def processes(text: str) -> int | None:
+    """A whole number from 1, None for auto."""
+    if text != "auto" and (not text.isdigit() or int(text) < 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 1")
+    return None if text == "auto" else int(text)
 
 
 def positive(text: str) -> int:
@@ -279,12 +304,22 @@ def data_check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{fatal} fatal faults", where=arguments.data, cure="mend them; training refuses this set")
 
 
-def data_make(arguments: argparse.Namespace) -> None:
-    """Synthetic pictures with annotations."""
+def make_cells(arguments: argparse.Namespace) -> None:
+    """Synthetic nuclei with annotations."""
     from segue.data.cells import write_cells
 
     write_cells(arguments.out, arguments.count, seed=arguments.seed)
     print(f"{arguments.count} pictures with annotations in {arguments.out}")
+
+
+def make_toybox(arguments: argparse.Namespace) -> None:
+    """Toy scenes with every annotation."""
+    from segue.data.toybox.write import Order, write_toybox
+
+    imported()
+    order = Order(arguments.train, arguments.val, arguments.size, arguments.seed)
+    write_toybox(arguments.out, order, arguments.workers)
+    print(f"{order.train} and {order.val} pictures with annotations: {arguments.out}:train and {arguments.out}:val")
 
 
 def models(arguments: argparse.Namespace) -> None:
