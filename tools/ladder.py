@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 RECIPES = Path("recipes/camvid")
-UPSAMPLERS = ("bed_of_nails", "nearest", "bilinear", "bicubic", "max_unpool", "transposed")
+UPSAMPLERS = ("bed_of_nails", "nearest", "bicubic", "max_unpool", "transposed")  # the recipe itself has bilinear
 UPSAMPLE = "upsample_"
 
 

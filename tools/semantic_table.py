@@ -89,10 +89,11 @@ def measure(run: Path, dataset: Dataset) -> Result:
     if not isinstance(network, SemanticNetwork):
         raise UsageError("not a run of a semantic model", where=run, cure="name another folder")
     price = cost(predictor, SIZE)
-    recipe = RECIPES / f"{predictor.name}.yaml"
+    places = (folder / f"{predictor.name}.yaml" for folder in (RECIPES, RECIPES.parent))
+    recipe = next((place for place in places if place.is_file()), None)
     return {
         "name": predictor.name,
-        "recipe": recipe.as_posix() if recipe.is_file() else None,
+        "recipe": recipe.as_posix() if recipe else None,
         "architecture": network.settings.architecture.name,
         "parameters": price.parameters,
         "multiply_adds": price.multiply_adds,
@@ -180,9 +181,10 @@ def tables(results: dict[str, Result]) -> str:
     """Both tables as Markdown."""
     order = {name: place for place, name in enumerate(LADDER)}
     networks = sorted((n for n in results if not n.startswith(UPSAMPLE)), key=lambda n: (order.get(n, len(order)), n))
-    kinds = [kind for kind in get_args(UpsamplerKind) if UPSAMPLE + kind in results]
+    runs = {kind: "encoder_decoder" if kind == "bilinear" else UPSAMPLE + kind for kind in get_args(UpsamplerKind)}
+    kinds = [kind for kind, run in runs.items() if run in results]
     first = [[linked(results[name]), *numbers(results[name])] for name in networks]
-    second = [[kind, *numbers(results[UPSAMPLE + kind])] for kind in kinds]
+    second = [[kind, *numbers(results[runs[kind]])] for kind in kinds]
     heads = [*(name.replace("_", " ") for name in SCORES), *COSTS]
     return "\n".join([*rows(["network", *heads], first), "", *rows(["upsampler", *heads], second)])
 
