@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -12,9 +13,10 @@ from segue.ops.upsample import Interpolation, bed_of_nails, bilinear_kernel, max
 UpsamplerKind = Literal["bed_of_nails", "nearest", "bilinear", "bicubic", "max_unpool", "transposed"]
 
 
-class Upsampler(nn.Module):
+class Upsampler(nn.Module, ABC):
     """Undoes the halving of the 2x2 max pooling that it is paired with, in resolution. Subclasses write ``forward``."""
 
+    @abstractmethod
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
         """A map twice as fine.
 
@@ -26,7 +28,6 @@ class Upsampler(nn.Module):
         Returns:
             (B, C, H, W).
         """
-        raise NotImplementedError
 
 
 class BedOfNails(Upsampler):
