@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from segue.data.check import Report, check_coco
 from segue.data.coco import read_coco
+from segue.data.joined import beside, join_keypoints, join_panoptic
 from segue.data.label_sets import check_label_set, count_pixels, find_label_set, open_label_set
 from segue.data.layout import locate
 from segue.data.records import Annotation, Dataset, Parser, Record
@@ -34,12 +35,24 @@ SAMPLED_MAPS = 300
 
 
 def open_dataset(
-    reference: str, parsers: Mapping[str, Parser], images: str | None = None, need_images: bool = True
+    reference: str,
+    parsers: Mapping[str, Parser],
+    images: str | None = None,
+    need_images: bool = True,
+    panoptic: bool = False,
 ) -> Dataset:
     """The data set that a reference means (see `locate`), checked, with the fields that ``parsers`` fill.
 
     It is a COCO instance or panoptic file, or a folder of label maps in one of the layouts of
-    `segue.data.semantic_layouts`. Without ``need_images`` the pictures themselves may be missing.
+    `segue.data.semantic_layouts`. Where keypoints are wanted and ``instances_SPLIT.json`` has none, those of
+    ``person_keypoints_SPLIT.json`` beside it are joined to it.
+
+    Args:
+        reference: which one.
+        parsers: by field of `Regions`.
+        images: folder of the pictures, None to guess.
+        need_images: without, the pictures themselves may be missing.
+        panoptic: join ``panoptic_SPLIT.json`` beside an instance file to it, with its classes, if it is there.
 
     Raises:
         DataError: it does not exist, or has fatal faults.
@@ -49,7 +62,11 @@ def open_dataset(
     if found is not None:
         return open_label_set(found, reference, parsers, need_images)
     path, folder = locate(reference, images)
-    return read_coco(path, parsers, folder, name=reference, need_images=need_images)
+    dataset = read_coco(path, parsers, folder, name=reference, need_images=need_images)
+    people, maps = beside(path, "person_keypoints"), beside(path, "panoptic")
+    if people and "keypoints" in parsers and not any(category.keypoints for category in dataset.categories):
+        dataset = join_keypoints(dataset, read_coco(people, {}, folder, need_images=False))
+    return join_panoptic(dataset, maps) if maps and panoptic else dataset
 
 
 def check_dataset(reference: str, images: str | None = None) -> Report:

@@ -82,6 +82,7 @@ def open_label_set(found: LabelSet, name: str, parsers: Mapping[str, Parser], ne
         [[] for _ in pairs],
         parsers,
         LabelMaps([pair.labels for pair in pairs], found.layout.read),
+        found.layout.panoptic,
     )
 
 

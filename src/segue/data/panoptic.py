@@ -152,7 +152,7 @@ def read_panoptic(path: Path, images: Path | None = None, need_images: bool = Tr
         pairs.append(Pair(row["file_name"], _existing(image), _existing(file), row["id"]))
         if file:
             classes[file] = {0: UNLABELLED, **annotated.labels(row["id"])}
-    return Layout({"": pairs}, annotated.categories, PanopticMaps(classes))
+    return Layout({"": pairs}, annotated.categories, PanopticMaps(classes), panoptic=annotated.read)
 
 
 def _parse(content: object, path: Path, categories: Categories | None) -> PanopticFile:

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from segue.data.images import read_image
 from segue.errors import DataError
-from segue.structures import Categories, Field, Masks, Regions, Scene
+from segue.structures import Categories, Field, Masks, Regions, Scene, Segments
 
 Annotation = Mapping[str, Any]
 Parser = Callable[[Sequence[Annotation], tuple[int, int]], Field | None]
 """Annotations of one picture and its size (height, width) -> a field of `Regions`, None where they do not carry it."""
+
+PanopticReader = Callable[[int, tuple[int, int]], tuple[Tensor, Segments]]
+"""A picture's id and size -> its panoptic map (H, W) int32 and the segments; raises `DataError` or `ImageError`."""
 
 CACHED_PIXELS = 2**28
 """Decoded masks are kept up to this many pixels (bytes) per data set; those of other pictures are decoded again."""
@@ -67,6 +70,7 @@ class Dataset:
         annotations: for each picture its checked COCO annotations.
         parsers: by field of `Regions`.
         maps: the label maps, where there are any.
+        panoptic: reads the panoptic maps, where there are any: of the pictures that have a label map.
     """
 
     name: str
@@ -75,6 +79,7 @@ class Dataset:
     annotations: list[list[Annotation]]
     parsers: Mapping[str, Parser]
     maps: LabelMaps | None = None
+    panoptic: PanopticReader | None = None
     _kept: dict[int, Regions] = field(default_factory=dict, repr=False)
     _kept_pixels: int = field(default=0, repr=False)
 
@@ -103,10 +108,20 @@ class Dataset:
         return self.maps.read(file, self.records[index].size) if self.maps and file else None
 
     def scene(self, index: int) -> Scene:
-        """The picture's size, objects and label map."""
-        record = self.records[index]
-        semantic = self.semantic(index)
-        return Scene(record.size, self.categories, self.regions(index), semantic=semantic, file=str(record.file))
+        """The picture's size, objects, label map and panoptic map."""
+        record, semantic = self.records[index], self.semantic(index)
+        panoptic, segments = None, None
+        if self.panoptic is not None and semantic is not None:
+            panoptic, segments = self.panoptic(record.id, record.size)
+        return Scene(
+            record.size,
+            self.categories,
+            self.regions(index),
+            semantic=semantic,
+            panoptic=panoptic,
+            segments=segments,
+            file=str(record.file),
+        )
 
     def image(self, index: int) -> Tensor:
         """The picture, (3, H, W) uint8 RGB.

@@ -16,6 +16,7 @@ from segue.data.inputs import IMAGE_SUFFIXES
 from segue.data.label_maps import ClassMaps, PanopticMaps, read_numbers
 from segue.data.layout import LABEL_MAP_FOLDERS, contained, read_text
 from segue.data.published_classes import CAMVID, CITYSCAPES_IDS, CITYSCAPES_TRAIN_IDS, VOC, VOC_VOID
+from segue.data.records import PanopticReader
 from segue.errors import DataError, SegueError
 from segue.structures import Categories
 
@@ -49,12 +50,14 @@ class Layout:
         categories: the classes.
         read: reads a label file, as of `LabelMaps`.
         partial: whether pictures without label map are simply left out.
+        panoptic: reads the segments in a label file, where it has any.
     """
 
     splits: Mapping[str, Sequence[Pair]]
     categories: Categories
     read: ClassMaps | PanopticMaps
     partial: bool = False
+    panoptic: PanopticReader | None = None
 
 
 def find_layout(folder: Path, images: Path | None = None) -> Layout | None:
