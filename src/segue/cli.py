@@ -266,7 +266,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """A table of metrics, and the same as JSON."""
     from segue.data.dataset import open_dataset
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
-    from segue.tasks import known_tasks, parsers_of
+    from segue.tasks import PixelTask, known_tasks, parsers_of
 
     imported()
     if arguments.predictions:
@@ -279,7 +279,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         from segue.engine.load import load
 
         predictor = with_options(load(arguments.model, arguments.device), arguments)
-        dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images)
+        maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
+        dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images, panoptic=maps)
         scores = score(predictor, dataset, by=arguments.by)
     print("\n".join(printable(line) for line in format_table(scores.numbers).splitlines()))
     if arguments.out:

@@ -16,7 +16,7 @@ from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, load_state, read_model
 from segue.models.zoo import find_model
 from segue.structures import Categories
-from segue.tasks import PIXEL_TASKS, tasks_named
+from segue.tasks import SEMANTIC, tasks_named
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:
@@ -44,7 +44,7 @@ def build(file: ModelFile, where: str) -> Predictor:
     categories = Categories.from_json(file.categories)
     if "semantic" in file.network:
         semantic = SemanticNetwork(check_semantic(file.network["semantic"], where), len(categories))
-        return SemanticPredictor(file.name, semantic, categories, PIXEL_TASKS, file.resize, file.notes)
+        return SemanticPredictor(file.name, semantic, categories, [SEMANTIC], file.resize, file.notes)
     tasks = tasks_named(list(file.network.get("tasks", {})))
     network = RegionNetwork(check_network(file.network, tasks, where), categories, tasks)
     return RegionPredictor(file.name, network, categories, tasks, file.resize, file.notes)

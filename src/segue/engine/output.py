@@ -75,7 +75,8 @@ class SceneWriter:
         for task in self.tasks:
             if isinstance(task, PixelTask) and task.carried(scene):
                 pictures = task.files(scene)
-                entry |= task.entry([self._picture(stem, suffix, image) for suffix, image in pictures.items()])
+                names = [self._picture(stem, suffix, image) for suffix, image in pictures.items()]
+                entry |= task.entry(names, scene)
         if overlay is not None:
             entry["overlay"] = self._picture(stem, "png", overlay)
         try:

@@ -30,8 +30,10 @@ def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Ta
         UsageError: it is not of the scene's size.
     """
     pixels = read_image(image) if isinstance(image, str | Path) else to_tensor(image)
-    tasks = tasks_of(scene) if tasks is None else tasks
-    first_to_last = sorted(tasks, key=lambda task: (task.selects, not isinstance(task, PixelTask)))
+    tasks = [task for task in (known_tasks() if tasks is None else tasks) if task.carried(scene)]
+    hidden = {name for task in tasks if isinstance(task, PixelTask) for name in task.hides}
+    seen = [task for task in tasks if task.name not in hidden]
+    first_to_last = sorted(seen, key=lambda task: (task.selects, not isinstance(task, PixelTask)))
     return draw_scene(scene, to_pil(pixels), [task.draw for task in first_to_last if task.draw])
 
 

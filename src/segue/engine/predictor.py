@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from segue.data.images import read_image, to_tensor
 from segue.errors import UsageError
 from segue.structures import Categories, Scene
-from segue.tasks import Task
+from segue.tasks import PixelTask, Task
 
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
@@ -107,9 +107,11 @@ class Predictor(ABC):
                 raise UsageError(
                     f"{self.name} has no task {name!r}", where="--tasks", cure=f"it has {', '.join(known)}"
                 )
-        tasks = [task for task in self.tasks if task.name in names or task.selects]
+        needed = {
+            need for task in self.tasks if task.name in names and isinstance(task, PixelTask) for need in task.needs
+        }
         chosen = copy(self)
-        chosen.tasks = tasks
+        chosen.tasks = [task for task in self.tasks if task.name in needed.union(names) or task.selects]
         return chosen
 
     def predict(self, pictures: Picture | Sequence[Picture], threshold: float = 0.5, batch: int = 1) -> Any:

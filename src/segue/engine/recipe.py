@@ -15,7 +15,7 @@ from segue.data.transforms import Augmentation
 from segue.errors import RecipeError
 from segue.models.semantic_network import SemanticSettings
 from segue.models.settings import NetworkSettings
-from segue.tasks import RegionTask, all_tasks
+from segue.tasks import Task, known_tasks
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         training = rest.training if "best" in values["training"] else replace(rest.training, best="semantic/mIoU")
         return replace(rest, training=training, semantic=semantic)
     recipe: Recipe = _checked(Recipe, values, where)
-    tasks = {task.name: task for task in all_tasks()}
+    tasks = {task.name: task for task in known_tasks()}
     heads = {}
     for name, settings in recipe.network.tasks.items():
         if name not in tasks:
@@ -144,7 +144,7 @@ def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     return replace(recipe, network=replace(recipe.network, tasks=heads))
 
 
-def check_network(values: Mapping[str, Any], tasks: Sequence[RegionTask], where: str) -> NetworkSettings:
+def check_network(values: Mapping[str, Any], tasks: Sequence[Task], where: str) -> NetworkSettings:
     """The network part of a model file -> settings, checked in the same way."""
     network: NetworkSettings = _checked(NetworkSettings, values, where)
     heads = {t.name: _checked(t.settings, network.tasks.get(t.name) or {}, where) for t in tasks}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from segue.engine.tiles import predict_tiled
 from segue.models.region_network import RegionNetwork
 from segue.nn.normalise import normalise, pad_images
 from segue.structures import Regions, Scene
-from segue.tasks import Detections
+from segue.tasks import Detections, PixelTask, RegionTask
 
 
 class RegionPredictor(Predictor):
@@ -44,10 +45,24 @@ class RegionPredictor(Predictor):
         owners, slots = index[:, 0], index[:, 1]
         wanted = [task.name for task in self.tasks]
         raw = self.network.read(levels, found.boxes[owners, slots], owners, wanted)
-        return [
-            Scene(size, self.categories, self._regions(found, raw, i, owners, slots, size, new), file=file)
-            for i, (size, new, (_, file)) in enumerate(zip(originals, resized, pictures, strict=True))
-        ]
+        maps = self.network.read_pixels(levels, wanted)
+        scenes = []
+        for i, (size, new, (_, file)) in enumerate(zip(originals, resized, pictures, strict=True)):
+            scene = Scene(size, self.categories, self._regions(found, raw, i, owners, slots, size, new), file=file)
+            scenes.append(self._with_maps(scene, {name: values[i] for name, values in maps.items()}, new))
+        return scenes
+
+    def _with_maps(self, scene: Scene, maps: Mapping[str, Tensor], shown: tuple[int, int]) -> Scene:
+        """The scene with what the pixel tasks say of it; ``maps`` are the raw outputs of their heads."""
+        for task in self.tasks:
+            if isinstance(task, PixelTask) and task.name in maps:
+                head: Any = self.network.pixel_heads[task.name]
+                values, confidence = head.decode(maps[task.name], shown, scene.size)
+                scene = replace(scene, confidence=confidence.cpu()).with_map(task.name, values.cpu())
+        for task in self.tasks:
+            if isinstance(task, PixelTask) and task.derive is not None:
+                scene = task.derive(scene, self.network.settings.head(task))
+        return scene
 
     def _regions(
         self,
@@ -65,7 +80,7 @@ class RegionPredictor(Predictor):
         scale = found.boxes.new_tensor([size[1] / resized[1], size[0] / resized[0]] * 2)
         regions = Regions(found.boxes[image, chosen] * scale, found.labels[image, chosen], found.scores[image, chosen])
         for task in self.tasks:
-            if task.name in raw:
+            if isinstance(task, RegionTask) and task.name in raw:
                 head: Any = self.network.heads[task.name]
                 regions = regions.with_field(task.name, head.decode(rows_of(raw[task.name], rows), regions, size))
         return regions.to("cpu")

@@ -34,7 +34,7 @@ from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
 from segue.models.zoo import find_model
 from segue.nn.pixel_losses import median_frequency
-from segue.tasks import PIXEL_TASKS, SEMANTIC, RegionTask, parsers_of, tasks_named
+from segue.tasks import SEMANTIC, PixelTask, RegionTask, Task, parsers_of, tasks_named
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -48,7 +48,7 @@ class Run:
     recipe: Recipe
     folder: Path
     fabric: Fabric
-    tasks: list[RegionTask]
+    tasks: list[Task]
     train: Dataset
     val: Dataset | None
     network: Network
@@ -100,9 +100,9 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
 def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     """Open the data, build the network, and claim the folder."""
     tasks = tasks_named(list(recipe.network.tasks)) if recipe.semantic is None else []
-    parsers = parsers_of(tasks)
-    train_set = open_dataset(recipe.data.train, parsers, recipe.data.images)
-    val = open_dataset(recipe.data.val, parsers, recipe.data.images) if recipe.data.val else None
+    parsers, maps = parsers_of(tasks), any(isinstance(task, PixelTask) for task in tasks)
+    train_set = open_dataset(recipe.data.train, parsers, recipe.data.images, panoptic=maps)
+    val = open_dataset(recipe.data.val, parsers, recipe.data.images, panoptic=maps) if recipe.data.val else None
     if len(train_set) == 0:
         raise DataError("no pictures to train on", where=recipe.data.train, cure="name a split that has some")
     claim(folder, recipe, resume, fabric)
@@ -122,7 +122,7 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     return run
 
 
-def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[RegionTask]) -> Network:
+def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[Task]) -> Network:
     """The recipe's network for the data set's classes, with fresh weights."""
     if recipe.semantic is None:
         return RegionNetwork(recipe.network, dataset.categories, tasks)
@@ -163,7 +163,8 @@ def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) ->
     stream = Stream(
         len(run.train), s.batch, progress.step, s.steps, s.seed, rank=fabric.global_rank, world=fabric.world_size
     )
-    pictures = TrainingPictures(run.train, run.recipe.augmentation, run.tasks, s.seed)
+    regions = [task for task in run.tasks if isinstance(task, RegionTask)]
+    pictures = TrainingPictures(run.train, run.recipe.augmentation, regions, s.seed)
     collate = Collate(run.network.conventions, run.network.multiple)
     batches = load_batches(pictures, stream, collate, s.workers)
     bar = tqdm(initial=progress.step, total=s.steps, desc="train", unit="step", disable=not fabric.is_global_zero)
@@ -282,7 +283,7 @@ def predictor_of(run: Run) -> Predictor:
     """The scored weights, ready for use."""
     name, classes, resize = run.recipe.name, run.train.categories, run.recipe.augmentation.resize
     if isinstance(run.scored, SemanticNetwork):
-        return SemanticPredictor(name, run.scored, classes, PIXEL_TASKS, resize)
+        return SemanticPredictor(name, run.scored, classes, [SEMANTIC], resize)
     return RegionPredictor(name, run.scored, classes, run.tasks, resize)
 
 

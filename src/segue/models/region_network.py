@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from segue.errors import RecipeError
+from segue.errors import DataError, RecipeError
 from segue.models.batch import Batch
 from segue.models.settings import NetworkSettings
 from segue.nn.matching import gather_rows, match, sample
@@ -20,13 +20,16 @@ from segue.nn.rpn import RPN, Proposals
 from segue.nn.trunk import Trunk
 from segue.ops import assign_levels, box_iou, multilevel_roi_align
 from segue.structures import Categories
-from segue.tasks import Detections, RegionHead, RegionTask, Sampled
+from segue.tasks import Detections, PixelHead, PixelTask, RegionHead, RegionTask, Sampled, Task
 
 
 class RegionNetwork(nn.Module):
-    """One look at the picture, then small heads that read regions."""
+    """One look at the picture, then small heads that read regions, or the whole pyramid.
 
-    def __init__(self, settings: NetworkSettings, categories: Categories, tasks: Sequence[RegionTask]) -> None:
+    Regions are of thing categories, which come first among all.
+    """
+
+    def __init__(self, settings: NetworkSettings, categories: Categories, tasks: Sequence[Task]) -> None:
         super().__init__()
         self.settings, self.conventions = settings, settings.constants
         self.trunk = Trunk(settings.backbone, settings.pyramid, self.conventions)
@@ -38,10 +41,20 @@ class RegionNetwork(nn.Module):
                 cure=f"give {len(self.trunk.strides)} sizes, finest level first",
             )
         self.rpn = RPN(self.trunk.channels, self.trunk.strides, settings.proposals, self.conventions)
+        check_needs(tasks)
+        things = things_of(categories)
         self.heads = nn.ModuleDict(
             {
-                task.name: task.head(self.trunk.channels, categories, self.conventions, settings.head(task))
+                task.name: task.head(self.trunk.channels, things, self.conventions, settings.head(task))
                 for task in tasks
+                if isinstance(task, RegionTask)
+            }
+        )
+        self.pixel_heads = nn.ModuleDict(
+            {
+                task.name: task.head(self.trunk.channels, self.trunk.strides[:-1], categories, settings.head(task))
+                for task in tasks
+                if isinstance(task, PixelTask) and task.head is not None
             }
         )
         selectors = [task.name for task in tasks if task.selects]
@@ -68,6 +81,8 @@ class RegionNetwork(nn.Module):
                 regions, owners = first_slots(sampled, images, len(batch.sizes), positives)
             rois = self.pool(levels, regions.boxes, owners, head.pooled)
             losses.update(head.losses(head(rois), regions, batch.truth))
+        for name, raw_map in self.read_pixels(levels, list(self.pixel_heads)).items():
+            losses.update(cast(PixelHead, self.pixel_heads[name]).losses(raw_map, batch.semantic))
         return losses
 
     def find(self, images: Tensor, sizes: Tensor) -> tuple[list[Tensor], Detections]:
@@ -87,6 +102,10 @@ class RegionNetwork(nn.Module):
             for name, module in self.heads.items()
             if name in tasks and name != self.selector
         }
+
+    def read_pixels(self, levels: list[Tensor], tasks: Sequence[str]) -> dict[str, Tensor]:
+        """What the heads among ``tasks`` that read the whole pyramid say: raw outputs (B, ...) by task."""
+        return {name: module(levels[:-1]) for name, module in self.pixel_heads.items() if name in tasks}
 
     def pool(self, levels: list[Tensor], boxes: Tensor, images: Tensor, output: int) -> Tensor:
         """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size -> (R, C, output, output)."""
@@ -113,6 +132,24 @@ class RegionNetwork(nn.Module):
         chosen = gather_rows(boxes, index).reshape(-1, 4)
         images = torch.arange(b, device=index.device).repeat_interleave(slots)
         return Sampled(chosen, labels, owner, positive.reshape(-1), filled.reshape(-1)), images, min(positives, slots)
+
+
+def things_of(categories: Categories) -> Categories:
+    """The thing categories; raises `DataError` where they do not come first, since labels would not fit them."""
+    things = [category for category in categories if category.isthing]
+    if things != list(categories)[: len(things)]:
+        raise DataError("stuff categories stand before things", cure="order them by isthing")
+    return Categories(tuple(things))
+
+
+def check_needs(tasks: Sequence[Task]) -> None:
+    """Raise `RecipeError` where a task is missing that another needs."""
+    names = [task.name for task in tasks]
+    for task in tasks:
+        missing = [need for need in (task.needs if isinstance(task, PixelTask) else ()) if need not in names]
+        if missing:
+            what = f"{task.name} needs the task {missing[0]}"
+            raise RecipeError(what, where=f"network.tasks.{task.name}", cure=f"add {missing[0]}: {{}} to network.tasks")
 
 
 def first_slots(sampled: Sampled, images: Tensor, batch: int, count: int) -> tuple[Sampled, Tensor]:

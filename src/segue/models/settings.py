@@ -10,7 +10,7 @@ from segue.nn.conventions import CONVENTIONS, Conventions
 from segue.nn.fpn import PyramidSettings
 from segue.nn.resnet import BackboneSettings
 from segue.nn.rpn import ProposalSettings
-from segue.tasks import RegionTask
+from segue.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class NetworkSettings:
         pyramid: the FPN.
         proposals: the RPN.
         regions: sampling for the heads.
-        tasks: the heads, by task name, each with the recipe values of its own settings class.
+        tasks: the heads, by task name, each with the recipe values of its own settings class; heads that
+            label every pixel may be among them.
     """
 
     conventions: Literal["segue", "torchvision", "detectron2"] = "segue"
@@ -53,7 +54,7 @@ class NetworkSettings:
         """The constants that ``conventions`` names."""
         return CONVENTIONS[self.conventions]
 
-    def head(self, task: RegionTask) -> Any:
+    def head(self, task: Task) -> Any:
         """The settings of one task's head."""
         values = self.tasks.get(task.name) or {}
         return values if isinstance(values, task.settings) else task.settings(**values)

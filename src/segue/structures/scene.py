@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -56,6 +57,11 @@ class Scene:
         for labels in (self.regions.labels, *([self.segments.labels] if self.segments else [])):
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.categories):
                 raise DataError(f"a label is outside the {len(self.categories)} categories", where=self.file)
+
+    def with_map(self, name: str, values: Tensor | None) -> Scene:
+        """A copy with one of the maps set."""
+        own: dict[str, Any] = {name: values}
+        return replace(self, **own)
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write scenes.json and, where ``file`` can still be read, an overlay into a folder, as `segue predict` does.

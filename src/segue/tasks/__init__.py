@@ -10,11 +10,12 @@ from segue.errors import UsageError
 from segue.tasks.boxes import BOXES
 from segue.tasks.keypoints import KEYPOINTS
 from segue.tasks.masks import MASKS
+from segue.tasks.panoptic import PANOPTIC
 from segue.tasks.semantic import SEMANTIC
-from segue.tasks.task import Detections, Metric, PixelTask, RegionHead, RegionTask, Sampled, Task
+from segue.tasks.task import Detections, Metric, PixelHead, PixelTask, RegionHead, RegionTask, Sampled, Task
 
 TASKS = [BOXES, MASKS, KEYPOINTS]
-PIXEL_TASKS = [SEMANTIC]
+PIXEL_TASKS = [SEMANTIC, PANOPTIC]
 
 ENTRY_POINTS = "segue.tasks"
 
@@ -44,9 +45,9 @@ def parsers_of(tasks: Iterable[Task]) -> dict[str, Parser]:
     return {task.name: task.parse for task in tasks if isinstance(task, RegionTask)}
 
 
-def tasks_named(names: list[str]) -> list[RegionTask]:
-    """The tasks called ``names``, in the order of `all_tasks`."""
-    known = {task.name: task for task in all_tasks()}
+def tasks_named(names: list[str]) -> list[Task]:
+    """The tasks called ``names``, in the order of `known_tasks`."""
+    known = {task.name: task for task in known_tasks()}
     for name in names:
         if name not in known:
             raise UsageError(
@@ -60,11 +61,13 @@ __all__ = [
     "BOXES",
     "KEYPOINTS",
     "MASKS",
+    "PANOPTIC",
     "PIXEL_TASKS",
     "SEMANTIC",
     "TASKS",
     "Detections",
     "Metric",
+    "PixelHead",
     "PixelTask",
     "RegionHead",
     "RegionTask",

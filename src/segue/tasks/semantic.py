@@ -13,6 +13,7 @@ from segue.drawing.confusion import plot_confusion
 from segue.drawing.semantic import draw_semantic
 from segue.errors import DataError
 from segue.metrics.semantic import SemanticScores
+from segue.nn.pixel_branch import BranchSettings, SemanticBranch
 from segue.structures import Scene
 from segue.tasks.task import Metric, PixelTask
 
@@ -52,7 +53,7 @@ def index_picture(scene: Scene) -> Image.Image:
     return Image.fromarray(table[scene.semantic.numpy()])
 
 
-def entry(names: Sequence[str]) -> dict[str, Any]:
+def entry(names: Sequence[str], scene: Scene) -> dict[str, Any]:
     """Names of the files by what they hold."""
     return {name.split(".")[-2]: name for name in names}
 
@@ -81,4 +82,6 @@ SEMANTIC = PixelTask(
     files=files,
     entry=entry,
     report=report,
+    settings=BranchSettings,
+    head=SemanticBranch,
 )

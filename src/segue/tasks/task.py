@@ -77,9 +77,34 @@ class Metric(Protocol):
         """The numbers so far, by ``group/name``."""
 
 
+class PixelHead(Protocol):
+    """The network of one task with a value for every pixel: reads the whole pyramid. Subclass `nn.Module`, too."""
+
+    def __call__(self, levels: Sequence[Tensor]) -> Tensor:
+        """Levels (B, C, H_i, W_i), finest first -> raw output (B, ...)."""
+
+    def losses(self, raw: Tensor, semantic: Tensor | None) -> dict[str, Tensor]:
+        """Scalars to add up. ``semantic`` (B, H, W) int64 has -1 where unlabelled; None where no picture has a map."""
+
+    def decode(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The raw output of one picture, seen as (h, w) and of ``size`` (H, W) -> its map and confidence, (H, W)."""
+
+
+def no_report(metric: Metric) -> dict[str, Image.Image]:
+    """No picture of a metric."""
+    return {}
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a task without recipe values."""
+
+
 @dataclass(frozen=True)
 class PixelTask:
     """Everything particular to one output with a value for every pixel.
+
+    In a region network it has a head of its own that reads the pyramid, or follows from other fields.
 
     Attributes:
         name: the field of `Scene` that it fills.
@@ -88,7 +113,13 @@ class PixelTask:
         draw: paints the field over an RGB picture of the scene's size and returns it.
         files: the pictures that hold the field, by the ending of their names, such as ``semantic.png``.
         report: pictures of a metric, by the ending of their names; none of metrics that are not its own.
-        entry: the names of these files, in the same order -> what the scene's entry in scenes.json says, by key.
+        entry: the names of these files, in the same order, and the scene -> what the scene's entry in scenes.json says,
+            by key.
+        settings: dataclass of its recipe values, each with a default.
+        head: ``(channels, strides, categories, settings) -> head`` of a region network.
+        derive: the scene with this field, made of its other ones and the settings.
+        needs: the tasks that ``derive`` reads.
+        hides: the tasks whose drawing says nothing where this one is drawn.
         selects: as of `RegionTask`; no such task does.
     """
 
@@ -97,8 +128,13 @@ class PixelTask:
     metrics: tuple[Callable[[Categories], Metric], ...]
     draw: Callable[[Image.Image, Scene], Image.Image]
     files: Callable[[Scene], dict[str, Image.Image]]
-    entry: Callable[[Sequence[str]], dict[str, Any]]
+    entry: Callable[[Sequence[str], Scene], dict[str, Any]]
     report: Callable[[Metric], dict[str, Image.Image]]
+    settings: type[Any] = NoSettings
+    head: Callable[[int, Sequence[int], Categories, Any], nn.Module] | None = None
+    derive: Callable[[Scene, Any], Scene] | None = None
+    needs: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
     selects: bool = False
 
     def carried(self, scene: Scene) -> bool:
