@@ -153,10 +153,34 @@ def test_chips_stay_on_the_canvas_and_apart():
             assert place[2] <= 400
             assert place[3] <= 300
             taken.append(place)
-    first = place_chip((50, 100, 90, 200), (60, 16), (400, 300), [])
-    second = place_chip((50, 100, 90, 200), (60, 16), (400, 300), [first])
-    assert first == (50, 84, 110, 100)
-    assert second == (50, 100, 110, 116)
+
+
+def test_chips_go_above_then_below_then_beside_then_inside():
+    box, chip, canvas = (50, 100, 90, 200), (60, 16), (400, 300)
+    taken = []
+    for _ in range(4):
+        taken.append(place_chip(box, chip, canvas, taken))
+    above, below, right, corner = (50, 84, 110, 100), (50, 200, 110, 216), (90, 100, 150, 116), (30, 100, 90, 116)
+    assert taken == [above, below, right, corner]  # at the left there is no room
+    full = (0, 0, 400, 300)
+    assert place_chip(full, chip, canvas, []) == (0, 0, 60, 16)
+    assert place_chip(full, chip, canvas, [(0, 0, 60, 16)]) == (340, 0, 400, 16)
+    assert place_chip(full, chip, canvas, [(0, 0, 60, 300)]) == (340, 0, 400, 16)
+
+
+def test_chips_stay_clear_of_their_box_where_the_canvas_has_room():
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        x0, y0 = rng.integers(0, [300, 200]).tolist()
+        x1, y1 = x0 + int(rng.integers(5, 100)), y0 + int(rng.integers(5, 100))
+        place = place_chip((x0, y0, x1, y1), (60, 16), (400, 300), [])
+        assert place[3] <= y0 or place[1] >= y1 or place[2] <= x0 or place[0] >= x1
+
+
+def test_where_no_place_is_clear_a_chip_covers_the_least():
+    taken = [(0, 0, 100, 95), (0, 0, 100, 100)]
+    assert place_chip((0, 0, 100, 100), (40, 10), (100, 100), taken[:1]) == (0, 90, 40, 100)
+    assert place_chip((0, 0, 100, 100), (40, 10), (100, 100), taken[1:]) == (0, 0, 40, 10)
 
 
 def test_labels_of_few_boxes_are_drawn_and_of_crowds_left_out():

@@ -6,17 +6,21 @@ from segue.drawing.confusion import plot_confusion
 from segue.drawing.curves import plot_curves
 from segue.drawing.keypoints import draw_keypoints
 from segue.drawing.masks import draw_masks
+from segue.drawing.panoptic import draw_panoptic
 from segue.drawing.scene import draw_scene, region_labels
 from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
 from segue.drawing.sheets import contact_sheet, side_by_side
+from segue.drawing.targets import Example, target_sheet
 
 __all__ = [
+    "Example",
     "add_legend",
     "contact_sheet",
     "draw_boxes",
     "draw_confidence",
     "draw_keypoints",
     "draw_masks",
+    "draw_panoptic",
     "draw_scene",
     "draw_semantic",
     "object_colors",
@@ -24,4 +28,5 @@ __all__ = [
     "plot_curves",
     "region_labels",
     "side_by_side",
+    "target_sheet",
 ]

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from segue.drawing.colors import ink_on
-from segue.drawing.text import fit, font, line_height
+from segue.drawing.text import Font, fit, font, line_height
 from segue.errors import UsageError
 from segue.structures.categories import Color
 
@@ -54,6 +54,11 @@ def draw_boxes(
     return image
 
 
+def label_font(size: tuple[int, int]) -> Font:
+    """The letters of labels on a picture of ``size`` in pixels."""
+    return font(min(28, max(11, round(min(size) / 36))))
+
+
 def labels_fit(chips: Sequence[tuple[int, int]], widths: Sequence[int], canvas: tuple[int, int]) -> bool:
     """Whether chips (width, height) over boxes of these widths leave enough of a picture (width, height) to see.
 
@@ -79,7 +84,7 @@ def _draw_labels(
     colors: Sequence[Color],
     labels: Sequence[str],
 ) -> None:
-    face = font(min(28, max(11, round(min(size) / 36))))
+    face = label_font(size)
     pad = round(face.size / 4)
     texts = [fit(label, face, size[0] - 2 * pad) for label in labels]
     chips = [(math.ceil(face.getlength(text)) + 2 * pad, line_height(face) + 2) for text in texts]
@@ -96,20 +101,20 @@ def _draw_labels(
 
 
 def place_chip(box: Rectangle, chip: tuple[int, int], canvas: tuple[int, int], taken: Sequence[Rectangle]) -> Rectangle:
-    """Where a chip (width, height) goes: above its box, else inside it at the top, else inside at the bottom or below.
+    """Where a chip (width, height) goes: above its box, else below, else beside it, else inside at a corner.
 
-    The first of these that is on the canvas (width, height) and clear of the chips already there; if there is none,
-    the first, moved onto the canvas.
+    Of these places on the canvas (width, height) it is the first that covers the least of the chips already there.
     """
-    (x0, y0, _, y1), (w, h) = box, chip
-    left = min(x0, canvas[0] - w)
-    places = [(left, top, left + w, top + h) for top in (y0 - h, y0, y1 - h, y1)]
-    for place in places:
-        if place[1] >= 0 and place[3] <= canvas[1] and not any(_overlap(place, other) for other in taken):
-            return place
-    top = min(max(0, y0 - h), canvas[1] - h)
-    return left, top, left + w, top + h
+    (x0, y0, x1, y1), (w, h) = box, chip
+    edge_x, edge_y = canvas[0] - w, canvas[1] - h
+    left, right = min(x0, edge_x), max(0, x1 - w)
+    inside = min(max(0, y0), edge_y)
+    outside = [(x, y) for y in (y0 - h, y1) for x in (left, right)] + [(x, inside) for x in (x1, x0 - w)]
+    corners = [(x, y) for y in (inside, max(0, y1 - h)) for x in (left, right)]
+    places = [(x, y, x + w, y + h) for x, y in outside + corners if 0 <= x <= edge_x and 0 <= y <= edge_y]
+    return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
 
 
-def _overlap(a: Rectangle, b: Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _shared(a: Rectangle, b: Rectangle) -> int:
+    """Pixels that two rectangles have in common."""
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))

@@ -18,11 +18,16 @@ from segue.errors import UsageError
 from segue.structures import Categories, Category, Segments
 from segue.structures.categories import Color
 
-ALPHA = 0.5
+ALPHA = 0.6
+"""How much of the tint covers the picture."""
 TURN = 0.13
 """The hues of a class's things lie so far to both sides of its colour, of the whole circle."""
 GOLDEN = 0.618033988749895
-VALUES = (1.0, 0.72, 1.25)
+"""Its multiples, modulo 1, never come close to each other soon."""
+VALUES = (1.0, 0.6, 0.8)
+"""Times these the lightness of a class's colour is that of its things, in turn."""
+DARKEST = 0.5
+"""Darker colours have no room for shades and count as that light, from 0 to 1."""
 LETTERS, CASING = (255, 255, 255), (20, 22, 28)
 SCALES = (1.0, 1.3, 1.7, 2.2, 3.0, 4.0)
 """Where this many times the room of a name is free, more does not make a better place."""
@@ -75,8 +80,8 @@ def shade(color: Color, number: int) -> Color:
     if number == 0:
         return color
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in color))
-    step = number * GOLDEN % 1  # in [0, 1), far from those of the numbers before
-    value = min(1.0, max(0.35, value * VALUES[number % len(VALUES)]))
+    step = number * GOLDEN % 1  # in [0, 1)
+    value = max(value, DARKEST) * VALUES[number % len(VALUES)]
     r, g, b = colorsys.hsv_to_rgb((hue + TURN * (2 * step - 1)) % 1, saturation, value)
     return round(r * 255), round(g * 255), round(b * 255)
 
@@ -105,20 +110,29 @@ def roomiest(inside: Tensor, width: int, height: int) -> tuple[int, int] | None:
     return found
 
 
+def coarse(labels: Tensor, cell: int) -> Tensor:
+    """(H, W) labels -> (H // cell, W // cell): the label of each square of ``cell`` pixels, -1 where it has several."""
+    planes = labels[None, None].float()
+    highest, lowest = (sign * F.max_pool2d(sign * planes, cell) for sign in (1, -1))
+    return torch.where(highest == lowest, highest, -1.0)[0, 0].to(labels.dtype)
+
+
 def _write_names(image: Image.Image, places: Tensor, names: list[str]) -> None:
     """Write a name (or none, where it is empty) inside each segment of a map (H, W) of their indices."""
     face, pen = label_font(image.size), ImageDraw.Draw(image)
     stroke = max(1, round(face.size / 12))
     height = line_height(face) + 2 * stroke
-    areas = (places.flatten() + 1).bincount(minlength=len(names) + 1)[1:].tolist()
+    cell = min(max(1, height // 12), *image.size)  # large pictures have large letters, and need no finer search
+    squares = coarse(places, cell)
+    areas = (squares.flatten() + 1).bincount(minlength=len(names) + 1)[1:].tolist()
     for index, (name, area) in enumerate(zip(map(clean, names), areas, strict=True)):
-        width = math.ceil(face.getlength(name)) + 4 * stroke
-        if not name or area < width * height:
+        w, h = (math.ceil(side / cell) for side in (face.getlength(name) + 4 * stroke, height))
+        if not name or area < w * h:
             continue
-        inside = places == index
+        inside = squares == index
         rows, columns = (inside.any(axis).nonzero()[:, 0] for axis in (1, 0))
         top, left = int(rows[0]), int(columns[0])
-        place = roomiest(inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1], width, height)
+        place = roomiest(inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1], w, h)
         if place:
-            xy = (left + place[0], top + place[1])
+            xy = ((left + place[0]) * cell, (top + place[1]) * cell)
             pen.text(xy, name, fill=LETTERS, font=face, anchor="mm", stroke_width=stroke, stroke_fill=CASING)

@@ -39,10 +39,10 @@ def derive(scene: Scene, limits: MergeLimits) -> Scene:
 
 
 def draw(image: Image.Image, scene: Scene) -> Image.Image:
-    """A tint and an outline for every segment."""
+    """A tint and an outline for every segment, and its name unless a region says it, too."""
     if scene.panoptic is None or scene.segments is None:
         return image
-    return draw_panoptic(image, scene.panoptic, scene.segments, scene.categories)
+    return draw_panoptic(image, scene.panoptic, scene.segments, scene.categories, name_things=not len(scene.regions))
 
 
 def files(scene: Scene) -> dict[str, Image.Image]:
