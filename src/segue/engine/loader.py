@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from segue.data.dataset import Dataset
+from segue.data.mixture import Mixture
 from segue.data.records import UNLABELLED
 from segue.data.transforms import Augmentation, apply_geometry, jitter_intensity, random_geometry
 from segue.errors import SegueError
@@ -35,19 +36,38 @@ class Place:
 
 @dataclass(frozen=True)
 class Sample:
-    """One augmented training picture (3, H, W) uint8 with its regions, its label map (H, W) if any, and its file."""
+    """One augmented training picture.
+
+    Attributes:
+        image: (3, H, W) uint8.
+        regions: its objects.
+        semantic: (H, W) label map, if any.
+        file: the picture's.
+        known: (T,) bool, the thing classes whose objects its data set annotates; None means all.
+    """
 
     image: Tensor
     regions: Regions
     semantic: Tensor | None
     file: str
+    known: Tensor | None = None
 
 
 class TrainingPictures(TorchDataset[Sample]):
-    """Augmented pictures of a data set; crowd regions are left out, as the published systems do."""
+    """Augmented pictures of a data set; crowd regions are left out, as the published systems do.
 
-    def __init__(self, dataset: Dataset, augmentation: Augmentation, tasks: Sequence[RegionTask], seed: int) -> None:
-        self.dataset, self.augmentation, self.seed = dataset, augmentation, seed
+    ``known`` (pictures, T) is that of the `Mixture`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmentation: Augmentation,
+        tasks: Sequence[RegionTask],
+        seed: int,
+        known: Tensor | None = None,
+    ) -> None:
+        self.dataset, self.augmentation, self.seed, self.known = dataset, augmentation, seed, known
         self.transforms = {task.name: task.transform for task in tasks}
         self.mirrors = {task.name: task.mirror for task in tasks if task.mirror is not None}
 
@@ -67,7 +87,8 @@ class TrainingPictures(TorchDataset[Sample]):
                 regions = regions.with_field(name, mirror(regions, self.dataset.categories))
         semantic = None if self.dataset.maps is None else geometry.label_map(self._labels(place.picture))
         image = jitter_intensity(image, self.augmentation, rng)
-        return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file))
+        known = None if self.known is None else self.known[place.picture]
+        return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file), known)
 
     def _labels(self, picture: int) -> Tensor:
         """(H, W) label map of a picture, unlabelled all over where it has none."""
@@ -84,53 +105,68 @@ class TrainingPictures(TorchDataset[Sample]):
 
 
 class Stream(Sampler[list[Place]]):
-    """Batches of places from ``first`` to ``last`` step: epoch after epoch, each in its own order.
+    """Batches of places from ``first`` to ``last`` step: epoch after epoch of a mixture, each in its own order.
 
     Process ``rank`` of ``world`` takes its share of every step, so the pictures of a step do not depend on ``world``
     as long as ``batch * world`` stays.
     """
 
-    def __init__(self, pictures: int, batch: int, first: int, last: int, seed: int, rank: int = 0, world: int = 1):
-        self.pictures, self.batch, self.first, self.last = pictures, batch, first, last
+    def __init__(self, mixture: Mixture, batch: int, first: int, last: int, seed: int, rank: int = 0, world: int = 1):
+        self.mixture, self.batch, self.first, self.last = mixture, batch, first, last
         self.seed, self.rank, self.world = seed, rank, world
 
     def __len__(self) -> int:
         return self.last - self.first
 
     def __iter__(self) -> Iterator[list[Place]]:
-        epoch, order = -1, np.empty(0, dtype=np.int64)
+        epoch, order, length = -1, np.empty(0, dtype=np.int64), sum(self.mixture.places)
         for step in range(self.first, self.last):
             start = (step * self.world + self.rank) * self.batch
             places = []
             for number in range(start, start + self.batch):
-                if number // self.pictures != epoch:
-                    epoch = number // self.pictures
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.pictures)
-                places.append(Place(number, int(order[number % self.pictures])))
+                if number // length != epoch:
+                    epoch = number // length
+                    shuffled = np.random.default_rng([self.seed, epoch]).permutation(length)
+                    order = self.mixture.epoch(epoch)[shuffled]
+                places.append(Place(number, int(order[number % length])))
             yield places
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Samples -> a normalised, padded `Batch`."""
+    """Samples -> a normalised, padded `Batch`, with the fields of ``tasks`` for all where some pictures have them."""
 
     conventions: Conventions
     multiple: int
+    tasks: Sequence[RegionTask] = ()
 
     def __call__(self, samples: Sequence[Sample] | SegueError) -> Batch | SegueError:
         """Pack the truth of all pictures one after the other; an error passes."""
         if isinstance(samples, SegueError):
             return samples
         images, sizes = pad_images([s.image for s in samples], self.multiple)
+        known = [s.known for s in samples if s.known is not None]
         counts = torch.tensor([len(s.regions) for s in samples])
         return Batch(
             images=normalise(images, sizes, self.conventions),
             sizes=sizes,
-            truth=Regions.cat([s.regions for s in samples]),
+            truth=Regions.cat(completed([s.regions for s in samples], self.tasks)),
             owners=torch.repeat_interleave(torch.arange(len(samples)), counts),
             files=[s.file for s in samples],
             semantic=pad_label_maps([s.semantic for s in samples], images.shape[2], images.shape[3]),
+            known=torch.stack(known) if known else None,
         )
+
+
+def completed(parts: Sequence[Regions], tasks: Sequence[RegionTask]) -> list[Regions]:
+    """The regions of some pictures; where only some have a field, the others get it as their task's ``unknown``."""
+    done = list(parts)
+    for task in tasks:
+        name, unknown = task.name, task.unknown
+        example = next((part.fields()[name] for part in done if len(part) and name in part.fields()), None)
+        if example is not None and unknown is not None:
+            done = [p if name in p.fields() else p.with_field(name, unknown(example, len(p))) for p in done]
+    return done
 
 
 def pad_label_maps(maps: Sequence[Tensor | None], height: int, width: int) -> Tensor | None:

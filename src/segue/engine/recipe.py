@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from segue.data.mixture import Source
 from segue.data.transforms import Augmentation
 from segue.errors import RecipeError
 from segue.models.semantic_network import SemanticSettings
@@ -25,12 +26,23 @@ class DataSettings:
     Attributes:
         train: a data set: a name below SEGUE_DATA with its split, a COCO JSON file, or a folder.
         val: the data set to score on, or None.
-        images: folder of the pictures, where it does not follow from the annotation file.
+        images: folder of the pictures of both, where it does not follow from the annotation file.
+        datasets: in place of ``train`` several data sets, whose classes are put together by name.
     """
 
-    train: str
+    train: str | None = None
     val: str | None = None
     images: str | None = None
+    datasets: tuple[Source, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.train is None) == (not self.datasets):
+            raise ValueError("give either train, one data set, or datasets, a list of them")
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The data sets to learn from."""
+        return self.datasets if self.train is None else (Source(self.train, images=self.images),)
 
 
 @dataclass(frozen=True)
@@ -203,8 +215,18 @@ def _refuse_unknown_keys(kind: type[Any], values: Any, where: str, prefix: str) 
     for key, value in values.items():
         if key not in types:
             raise _unknown("key", f"{prefix}{key}", str(key), [f.name for f in fields(kind)], where)
-        if is_dataclass(types[key]):
-            _refuse_unknown_keys(types[key], value, where, f"{prefix}{key}.")
+        for part, inner, place in _parts(types[key], value, f"{prefix}{key}."):
+            _refuse_unknown_keys(part, inner, where, place)
+
+
+def _parts(kind: Any, value: Any, place: str) -> list[tuple[type[Any], Any, str]]:
+    """The settings classes in a value of a kind, itself one or a tuple of one, with their values and places."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        return [(kind, value, place)]
+    inner = get_args(kind)[0] if get_origin(kind) is tuple else None
+    if not is_dataclass(inner) or not isinstance(value, list):
+        return []
+    return [part for i, row in enumerate(value) for part in _parts(inner, row, f"{place}{i}.")]
 
 
 def _unknown(what: str, key: str, name: str, allowed: list[str], where: str) -> RecipeError:

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segue.data.dataset import Dataset, class_frequencies, open_dataset
+from segue.data.mixture import Mixture, open_mixture
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
 from segue.engine.evaluate import evaluate, scored_tasks
 from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
@@ -49,7 +50,7 @@ class Run:
     folder: Path
     fabric: Fabric
     tasks: list[Task]
-    train: Dataset
+    train: Mixture
     val: Dataset | None
     network: Network
     average: Network | None
@@ -100,19 +101,15 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
 def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     """Open the data, build the network, and claim the folder."""
     tasks = tasks_named(list(recipe.network.tasks)) if recipe.semantic is None else []
-    parsers, maps = parsers_of(tasks), any(isinstance(task, PixelTask) for task in tasks)
-    train_set = open_dataset(recipe.data.train, parsers, recipe.data.images, panoptic=maps)
-    val = open_dataset(recipe.data.val, parsers, recipe.data.images, panoptic=maps) if recipe.data.val else None
-    if len(train_set) == 0:
-        raise DataError("no pictures to train on", where=recipe.data.train, cure="name a split that has some")
+    train_set, val = open_data(recipe, tasks)
     claim(folder, recipe, resume, fabric)
     torch.manual_seed(recipe.training.seed)
-    network = make_network(recipe, train_set, tasks)
+    network = make_network(recipe, train_set.dataset, tasks)
     if recipe.weights and not resume:
         kept, fresh = load_what_fits(network, read_model(find_model(recipe.weights)).state)
         fabric.print(f"{recipe.weights}: {len(kept)} tensors kept, {len(fresh)} fresh: {', '.join(fresh[:6])}")
     if isinstance(network, SemanticNetwork) and not resume:  # a checkpoint has them
-        network.class_weights.copy_(class_weights(network, train_set))
+        network.class_weights.copy_(class_weights(network, train_set.dataset))
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False).to(fabric.device) if recipe.training.ema else None
@@ -120,6 +117,15 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     if val is not None:
         scored_tasks(predictor_of(run), val)  # raises now what the first evaluation would
     return run
+
+
+def open_data(recipe: Recipe, tasks: Sequence[Task]) -> tuple[Mixture, Dataset | None]:
+    """What to learn from, and what to score on."""
+    parsers, maps = parsers_of(tasks), any(isinstance(task, PixelTask) for task in tasks)
+    mixture = open_mixture(recipe.data.sources, parsers, panoptic=maps)
+    if not recipe.data.val:
+        return mixture, None
+    return mixture, mixture.as_trained(open_dataset(recipe.data.val, parsers, recipe.data.images, panoptic=maps))
 
 
 def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[Task]) -> Network:
@@ -160,12 +166,10 @@ def claim(folder: Path, recipe: Recipe, resume: bool, fabric: Fabric) -> None:
 def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) -> dict[str, float]:
     """Step after step, with logging, evaluation and checkpoints at their times."""
     s, fabric, progress = run.recipe.training, run.fabric, run.progress
-    stream = Stream(
-        len(run.train), s.batch, progress.step, s.steps, s.seed, rank=fabric.global_rank, world=fabric.world_size
-    )
+    stream = Stream(run.train, s.batch, progress.step, s.steps, s.seed, fabric.global_rank, fabric.world_size)
     regions = [task for task in run.tasks if isinstance(task, RegionTask)]
-    pictures = TrainingPictures(run.train, run.recipe.augmentation, regions, s.seed)
-    collate = Collate(run.network.conventions, run.network.multiple)
+    pictures = TrainingPictures(run.train.dataset, run.recipe.augmentation, regions, s.seed, run.train.known)
+    collate = Collate(run.network.conventions, run.network.multiple, regions)
     batches = load_batches(pictures, stream, collate, s.workers)
     bar = tqdm(initial=progress.step, total=s.steps, desc="train", unit="step", disable=not fabric.is_global_zero)
     numbers: dict[str, float] = {}
@@ -232,7 +236,8 @@ def score(run: Run, log: Log) -> dict[str, float]:
     run.network.eval()
     if run.fabric.is_global_zero:
         predictor = predictor_of(run)
-        write_samples(predictor, run.val or run.train, run.folder / "samples" / f"step_{run.progress.step:06d}.png")
+        path = run.folder / "samples" / f"step_{run.progress.step:06d}.png"
+        write_samples(predictor, run.val or run.train.dataset, path)
         if run.val is not None:
             numbers = evaluate(predictor, run.val, progress=False).numbers
             log.write(run.progress.step, numbers)
@@ -272,7 +277,7 @@ def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
     return ModelFile(
         name=run.recipe.name,
         network=plain["network"] if "network" in plain else {"semantic": plain["semantic"]},
-        categories=run.train.categories.to_json(),
+        categories=run.train.dataset.categories.to_json(),
         resize=run.recipe.augmentation.resize,
         state=run.scored.state_dict(),
         notes={"step": run.progress.step, "metrics": numbers, "recipe": plain},
@@ -281,7 +286,7 @@ def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
 
 def predictor_of(run: Run) -> Predictor:
     """The scored weights, ready for use."""
-    name, classes, resize = run.recipe.name, run.train.categories, run.recipe.augmentation.resize
+    name, classes, resize = run.recipe.name, run.train.dataset.categories, run.recipe.augmentation.resize
     if isinstance(run.scored, SemanticNetwork):
         return SemanticPredictor(name, run.scored, classes, [SEMANTIC], resize)
     return RegionPredictor(name, run.scored, classes, run.tasks, resize)

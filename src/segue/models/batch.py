@@ -20,6 +20,7 @@ class Batch:
         owners: (G,) int64, the picture of each annotated region, ascending.
         files: the pictures' files, for messages.
         semantic: (B, H, W) int64 class indices, -1 where unlabelled or padded; None without label maps.
+        known: (B, T) bool, the thing classes whose objects are annotated in each picture; None means all.
     """
 
     def __init__(
@@ -30,14 +31,20 @@ class Batch:
         owners: Tensor,
         files: list[str],
         semantic: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> None:
         self.images, self.sizes, self.truth, self.owners, self.files = images, sizes, truth, owners, files
-        self.semantic = semantic
+        self.semantic, self.known = semantic, known
+
+    @property
+    def searched(self) -> Tensor:
+        """(B,) bool: objects of any class are annotated in the picture. Where not, nobody knows what is background."""
+        return torch.ones_like(self.sizes[:, 0], dtype=torch.bool) if self.known is None else self.known.any(1)
 
     def to(self, device: torch.device, channels_last: bool) -> Batch:
         """The batch on a device, its images in the given memory layout."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         images = self.images.to(device, memory_format=layout)
-        semantic = None if self.semantic is None else self.semantic.to(device)
+        semantic, known = (None if values is None else values.to(device) for values in (self.semantic, self.known))
         truth, owners = self.truth.to(device), self.owners.to(device)
-        return Batch(images, self.sizes.to(device), truth, owners, self.files, semantic)
+        return Batch(images, self.sizes.to(device), truth, owners, self.files, semantic, known)

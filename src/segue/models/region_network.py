@@ -26,7 +26,9 @@ from segue.tasks import Detections, PixelHead, PixelTask, RegionHead, RegionTask
 class RegionNetwork(nn.Module):
     """One look at the picture, then small heads that read regions, or the whole pyramid.
 
-    Regions are of thing categories, which come first among all.
+    Regions are of thing categories, which come first among all. Pictures need not carry every annotation: a head learns
+    from those that have its own. Where a picture's data set annotates the objects of some classes only, the box head
+    leaves the other classes alone, but the objects of those still count as background for the proposals.
     """
 
     def __init__(self, settings: NetworkSettings, categories: Categories, tasks: Sequence[Task]) -> None:
@@ -72,7 +74,7 @@ class RegionNetwork(nn.Module):
         raw = self.rpn(levels, tuple(batch.images.shape[-2:]))
         proposals = self.rpn.propose(raw, batch.sizes)
         truth, valid, first = pad_truth(batch)
-        losses = self.rpn.losses(raw, truth, valid)
+        losses = self.rpn.losses(raw, truth, valid, batch.searched)
         sampled, images, positives = self._sample(proposals, batch, truth, valid, first)
         for name, module in self.heads.items():
             head = cast(RegionHead, module)
@@ -122,7 +124,7 @@ class RegionNetwork(nn.Module):
         """Proposals and true boxes together, matched and drawn -> the drawn, their images, positives per image."""
         s = self.settings.regions
         boxes = torch.cat([proposals.boxes, truth], 1)  # the true boxes are proposals, too
-        usable = torch.cat([proposals.valid, valid], 1)
+        usable = torch.cat([proposals.valid, valid], 1) & batch.searched[:, None]
         matched = match(box_iou(truth, boxes), valid, s.positive, s.positive, keep_best=False)
         positives = int(s.samples * s.positive_share)
         index, positive, filled = sample(matched, usable, s.samples, positives)
@@ -131,7 +133,9 @@ class RegionNetwork(nn.Module):
         b, slots = index.shape
         chosen = gather_rows(boxes, index).reshape(-1, 4)
         images = torch.arange(b, device=index.device).repeat_interleave(slots)
-        return Sampled(chosen, labels, owner, positive.reshape(-1), filled.reshape(-1)), images, min(positives, slots)
+        known = None if batch.known is None else batch.known[images]
+        sampled = Sampled(chosen, labels, owner, positive.reshape(-1), filled.reshape(-1), known)
+        return sampled, images, min(positives, slots)
 
 
 def things_of(categories: Categories) -> Categories:
@@ -158,8 +162,8 @@ def first_slots(sampled: Sampled, images: Tensor, batch: int, count: int) -> tup
     def cut(values: Tensor) -> Tensor:
         return values.view(batch, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
 
-    fields = (sampled.boxes, sampled.labels, sampled.matched, sampled.positive, sampled.valid)
-    return Sampled(*map(cut, fields)), cut(images)
+    s, known = sampled, None if sampled.known is None else cut(sampled.known)
+    return Sampled(cut(s.boxes), cut(s.labels), cut(s.matched), cut(s.positive), cut(s.valid), known), cut(images)
 
 
 def pad_truth(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

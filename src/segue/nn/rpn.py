@@ -125,18 +125,20 @@ class RPN(nn.Module):
         valid = ((boxes[..., 2:] - boxes[..., :2]) > 1e-3).all(2) & scores.isfinite()
         return _best(boxes, scores, group, valid, s.nms, after)
 
-    def losses(self, raw: _Raw, truth: Tensor, truth_valid: Tensor) -> dict[str, Tensor]:
-        """Objectness and box losses against padded true boxes (B, G, 4) with their validity (B, G)."""
+    def losses(self, raw: _Raw, truth: Tensor, truth_valid: Tensor, searched: Tensor) -> dict[str, Tensor]:
+        """Objectness and box losses against padded true boxes (B, G, 4) with their validity (B, G).
+
+        Only pictures that are ``searched`` (B,) for objects count.
+        """
         s, c = self.settings, self.conventions
         with torch.no_grad():
             matched = match(box_iou(truth, raw.anchors), truth_valid, s.negative, s.positive, keep_best=True)
-            everywhere = torch.ones_like(matched, dtype=torch.bool)
-            index, positive, filled = sample(matched, everywhere, s.samples, int(s.samples * s.positive_share))
+            usable = searched[:, None].expand_as(matched)
+            index, positive, filled = sample(matched, usable, s.samples, int(s.samples * s.positive_share))
             owners = matched.gather(1, index).clamp(min=0)
             anchors = raw.anchors[index]
             goals = encode_boxes(gather_rows(truth, owners), anchors, CODER) if truth.shape[1] else anchors
-        count = filled.sum() if c.rpn_per_sampled else torch.tensor(s.samples * len(index), device=index.device)
-        count = count.clamp(min=1)
+        count = (filled.sum() if c.rpn_per_sampled else s.samples * searched.sum()).clamp(min=1)
         objectness = F.binary_cross_entropy_with_logits(
             raw.logits.gather(1, index).float(), positive.float(), reduction="none"
         )

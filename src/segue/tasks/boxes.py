@@ -70,8 +70,11 @@ class BoxHead(nn.Module):
         return self.logits(x).float(), deltas.float()
 
     def losses(self, raw: tuple[Tensor, Tensor], regions: Sampled, truth: Regions) -> dict[str, Tensor]:
-        """Cross-entropy over all sampled regions; the true class's box distance over those with an object."""
-        logits, deltas = raw
+        """Cross-entropy over all sampled regions; the true class's box distance over those with an object.
+
+        A class whose objects are not annotated in a region's picture is no choice there: it neither gains nor loses.
+        """
+        logits, deltas = only_known(raw[0], regions.known, self.first), raw[1]
         background = 0 if self.first else self.classes
         target = torch.where(regions.positive, regions.labels + self.first, background)
         count = regions.valid.sum().clamp(min=1)
@@ -113,6 +116,16 @@ class BoxHead(nn.Module):
     def decode(self, raw: Any, regions: Regions, size: tuple[int, int]) -> Field:
         """The boxes as they are: `select` has done the work."""
         return regions.boxes
+
+
+def only_known(logits: Tensor, known: Tensor | None, first: int) -> Tensor:
+    """Class logits (R, K + 1) without a chance for classes that are not ``known`` (R, K); background always is.
+
+    The row of class 0 is ``first``, 0 or 1; background has the other end.
+    """
+    if known is None:
+        return logits
+    return logits.masked_fill(~F.pad(known, (first, 1 - first), value=True), -torch.inf)
 
 
 def parse(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Tensor:

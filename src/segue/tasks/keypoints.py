@@ -167,11 +167,19 @@ def mirror(regions: Regions, categories: Categories) -> Field:
     """The keypoints with each category's left and right ones exchanged."""
     points = regions.keypoints
     assert points is not None
+    if not len(points):
+        return points  # of no width, where a picture has no objects
     order = torch.arange(points.shape[1], device=points.device).repeat(len(categories), 1)  # (C, K)
     for row, category in zip(order, categories, strict=True):
         for a, b in category.flip_pairs:
             row[a], row[b] = b, a
     return points.gather(1, order[regions.labels][..., None].expand(-1, -1, 3))
+
+
+def unknown(example: Field, number: int) -> Tensor:
+    """Keypoints that are not labelled."""
+    assert isinstance(example, Tensor)
+    return example.new_zeros(number, *example.shape[1:])
 
 
 def draw(image: Image.Image, scene: Scene) -> Image.Image:
@@ -214,4 +222,5 @@ KEYPOINTS = RegionTask(
     draw=draw,
     to_json=to_json,
     mirror=mirror,
+    unknown=unknown,
 )

@@ -65,7 +65,7 @@ class MaskHead(nn.Module):
         return logits[:, self.first :].float()
 
     def losses(self, raw: Tensor, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
-        """Mean binary cross-entropy of the true class's mask over regions with an object (section 3)."""
+        """Mean binary cross-entropy of the true class's mask over regions whose object has one (section 3)."""
         if truth.masks is None or len(truth) == 0:
             return {"masks": raw.sum() * 0}
         index = regions.matched.clamp(0, len(truth) - 1)
@@ -74,8 +74,9 @@ class MaskHead(nn.Module):
         rows = torch.arange(len(raw), device=raw.device)
         own = raw[rows, regions.labels.clamp(0, raw.shape[1] - 1)]  # (R, 28, 28)
         per_region = F.binary_cross_entropy_with_logits(own, goals.to(own), reduction="none").mean((1, 2))
-        per_region = per_region.where(regions.positive, torch.zeros_like(per_region))
-        return {"masks": per_region.sum() / regions.positive.sum().clamp(min=1)}
+        annotated = regions.positive & (truth.masks.areas_of_windows > 0)[index]
+        per_region = per_region.where(annotated, torch.zeros_like(per_region))
+        return {"masks": per_region.sum() / annotated.sum().clamp(min=1)}
 
     def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int]) -> Field:
         """The mask of each detection's own class, pasted into the picture."""
@@ -96,6 +97,12 @@ def transform(masks: Field, geometry: Geometry) -> Field:
     """The masks in the changed picture."""
     assert isinstance(masks, Masks)
     return geometry.masks(masks)
+
+
+def unknown(example: Field, number: int) -> Masks:
+    """Empty masks."""
+    assert isinstance(example, Masks)
+    return example.with_boxes(example.boxes.new_zeros(number, 4))
 
 
 def draw(image: Image.Image, scene: Scene) -> Image.Image:
@@ -121,4 +128,5 @@ MASKS = RegionTask(
     metrics=(partial(CocoAP, group="masks"), Matching),
     draw=draw,
     to_json=to_json,
+    unknown=unknown,
 )

@@ -25,6 +25,7 @@ class Sampled:
         matched: (R,) int64 index into the packed truth of the whole batch; meaningless where not ``positive``.
         positive: (R,) bool, the slot holds a box that covers an object.
         valid: (R,) bool, the slot holds a box at all.
+        known: (R, K) bool, the classes whose objects are annotated in the slot's image; None means all.
     """
 
     boxes: Tensor
@@ -32,6 +33,7 @@ class Sampled:
     matched: Tensor
     positive: Tensor
     valid: Tensor
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ class RegionTask:
         selects: True for the one task whose head turns proposals into the detections that all others read.
         mirror: regions of a picture that ``transform`` has mirrored, and their classes -> the field with whatever is
             named left or right exchanged; None where nothing is.
+        unknown: another picture's field and a number N -> the field of N regions of which nobody says what it is, from
+            which the head learns nothing. Without it a batch has the field only if each picture with regions has it.
     """
 
     name: str
@@ -172,6 +176,7 @@ class RegionTask:
     to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
     selects: bool = False
     mirror: Callable[[Regions, Categories], Field] | None = None
+    unknown: Callable[[Field, int], Field] | None = None
 
     def carried(self, scene: Scene) -> bool:
         """Whether a scene's regions have the field."""
