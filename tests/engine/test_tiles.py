@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segue.data.cells import make_cells
 from segue.engine.predict import PredictOptions
-from segue.engine.tiles import merge, predict_tiled, tiles_of
+from segue.engine.tiles import best_points, merge, predict_tiled, tiles_of
 from segue.errors import UsageError
 from segue.ops import mask_boxes
 from segue.structures import Categories, Masks, Regions, Scene
@@ -203,3 +203,40 @@ def test_tiles_that_are_too_small(side: int) -> None:
         tiled(canvas((100, 100)), side)
     with pytest.raises(UsageError, match="64 or more"):
         PredictOptions(tile=side)
+
+
+def person(x0: float, x1: float, *points: tuple[float, float]) -> Regions:
+    """A finding with box x0 to x1 and keypoints, each an x and a score."""
+    triples = torch.tensor([[[x, 25.0, score] for x, score in points]])
+    return Regions(torch.tensor([[x0, 20.0, x1, 30.0]]), torch.tensor([0]), torch.tensor([0.9]), keypoints=triples)
+
+
+def test_each_keypoint_of_an_object_in_pieces_is_from_the_piece_that_knows_it_best() -> None:
+    tiles = tiles_of((64, 100), 64)  # from 0 to 64, and from 36 to 100
+    left, right = person(20, 64, (30, 0.9), (62, 0.3)), person(36, 80, (38, 0.2), (75, 0.8))
+    other = person(2, 10, (3, 0.4), (9, 0.5))
+    united = merge([Regions.cat([left, other]), right], tiles, (64, 100))
+    assert united.boxes.tolist() == [[20, 20, 80, 30], [2, 20, 10, 30]]
+    torch.testing.assert_close(
+        united.keypoints,
+        torch.tensor([[[30, 25, 0.9], [75, 25, 0.8]], [[3, 25, 0.4], [9, 25, 0.5]]]),
+    )
+
+
+def test_a_whole_finding_keeps_its_keypoints() -> None:
+    tiles = tiles_of((64, 100), 64)
+    whole, cut = person(40, 60, (45, 0.2), (55, 0.2)), person(36, 60, (37, 0.9), (57, 0.9))
+    kept = merge([whole, cut], tiles, (64, 100))
+    assert torch.equal(kept.keypoints, whole.keypoints)
+
+
+def test_best_points_against_a_plain_loop() -> None:
+    torch.manual_seed(0)
+    points, names = torch.randn(30, 4, 3), torch.cat([torch.arange(7), torch.randint(0, 7, (23,))])  # logits, too
+    points[5] = points[0] = 0.0
+    expected = torch.empty(7, 4, 3)
+    for name in range(7):
+        for k in range(4):
+            rows = [i for i in range(30) if names[i] == name]
+            expected[name, k] = points[max(rows, key=lambda i: float(points[i, k, 2])), k]
+    assert torch.equal(best_points(points, names, 7), expected)

@@ -34,6 +34,26 @@ def blend_tiles(
         yield y0, band[:, : end - y0]
 
 
+def label_tiles(
+    look: Callable[[Tensor], Tensor],
+    label: Callable[[Tensor], tuple[Tensor, Tensor]],
+    image: Tensor,
+    side: int,
+    multiple: int,
+) -> tuple[Tensor, Tensor]:
+    """The label of every pixel, (H, W), and its probability, (H, W), with probabilities from `blend_tiles`.
+
+    Args:
+        look: as of `blend_tiles`, a tile's probabilities.
+        label: probabilities (K, h, W) of a band -> its labels and their probability, each (h, W).
+        image: as of `blend_tiles`, as ``side`` and ``multiple`` are.
+        side: of a tile.
+        multiple: where tiles start.
+    """
+    bands = [label(probabilities) for _, probabilities in blend_tiles(look, image, side, multiple)]
+    return torch.cat([labels for labels, _ in bands]), torch.cat([confidence for _, confidence in bands])
+
+
 def _band(look: Callable[[Tensor], Tensor], image: Tensor, columns: list[tuple[int, int]]) -> Tensor:
     """(3, h, W) -> (K, h, W) from one row of tiles."""
     band = torch.zeros(0)

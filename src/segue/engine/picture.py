@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
 
 from segue.data.images import read_image, to_pil, to_tensor
 from segue.drawing import draw_scene
@@ -39,8 +41,17 @@ def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Ta
 
 def overlay(scene: Scene, image: Image.Image, tasks: Sequence[Task] | None = None) -> Image.Image:
     """As `draw`, with a legend of the classes beside the picture where every pixel has one."""
-    painted = draw(scene, image, tasks)
-    return painted if scene.semantic is None else add_legend(painted, scene.semantic, scene.categories)
+    painted, labels = draw(scene, image, tasks), class_map(scene)
+    return painted if labels is None else add_legend(painted, labels, scene.categories)
+
+
+def class_map(scene: Scene) -> Tensor | None:
+    """(H, W) category index of every pixel, -1 for none: of its segment, or else as in the semantic map, if any."""
+    if scene.panoptic is None or scene.segments is None:
+        return scene.semantic
+    segments = scene.segments.to("cpu")
+    labels = F.pad(segments.labels, (0, 1), value=-1)  # the place of 0 is -1
+    return labels[segments.places(scene.panoptic.cpu().long())]
 
 
 def save(scene: Scene, folder: str | Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from segue.data.geometry import Geometry
 from segue.data.transforms import resized_size
+from segue.engine.blend import label_tiles
 from segue.engine.predictor import Predictor
 from segue.engine.tiles import predict_tiled
 from segue.models.region_network import RegionNetwork
@@ -25,40 +28,64 @@ class RegionPredictor(Predictor):
     network: RegionNetwork
 
     def tiled(self, image: Tensor, side: int, threshold: float, file: str | None = None) -> Scene:
-        """As of `Predictor`; an object on a tile's edge comes out once."""
-        return predict_tiled(self, image, side, threshold, file)
+        """As of `Predictor`; an object on a tile's edge comes out once.
+
+        Maps have tiles of their own, which start where the network's grid does; where those overlap, their
+        probabilities fade into each other.
+        """
+        finder = copy(self)
+        finder.tasks = [task for task in self.tasks if isinstance(task, RegionTask)]
+        scene = predict_tiled(finder, image, side, threshold, file)
+        heads = {task.name: self._pixel_head(task.name) for task in self.tasks if task.name in self.network.pixel_heads}
+        maps = {
+            name: label_tiles(partial(self._probabilities, name), head.label, image, side, self.network.multiple)
+            for name, head in heads.items()
+        }
+        return self._with_maps(scene, maps)
 
     @torch.no_grad()  # not inference_mode: its tensors could not be used in anything that learns or writes in place
     def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
         """Decoded pictures (3, H, W) uint8 with their files, through the network together."""
-        originals = [(p.shape[1], p.shape[2]) for p, _ in pictures]
-        resized = [resized_size(size, self.resize) for size in originals]
-        images = [
-            Geometry.resize(size, new).image(picture)
-            for (picture, _), size, new in zip(pictures, originals, resized, strict=True)
-        ]
-        padded, sizes = pad_images(images, self.network.multiple)
-        padded, sizes = padded.to(self.device), sizes.to(self.device)
-        x = normalise(padded, sizes, self.network.conventions).contiguous(memory_format=torch.channels_last)
+        x, sizes = self._inputs([picture for picture, _ in pictures])
         levels, found = self.network.find(x, sizes)
         index = (found.valid & (found.scores >= threshold)).nonzero()  # (R, 2) image and slot, image by image
         owners, slots = index[:, 0], index[:, 1]
         wanted = [task.name for task in self.tasks]
         raw = self.network.read(levels, found.boxes[owners, slots], owners, wanted)
-        maps = self.network.read_pixels(levels, wanted)
+        pixels = self.network.read_pixels(levels, wanted)
         scenes = []
-        for i, (size, new, (_, file)) in enumerate(zip(originals, resized, pictures, strict=True)):
-            scene = Scene(size, self.categories, self._regions(found, raw, i, owners, slots, size, new), file=file)
-            scenes.append(self._with_maps(scene, {name: values[i] for name, values in maps.items()}, new))
+        for i, ((picture, file), (h, w)) in enumerate(zip(pictures, sizes.tolist(), strict=True)):
+            size = (picture.shape[1], picture.shape[2])
+            scene = Scene(size, self.categories, self._regions(found, raw, i, owners, slots, size, (h, w)), file=file)
+            maps = {name: self._pixel_head(name).decode(values[i], (h, w), size) for name, values in pixels.items()}
+            scenes.append(self._with_maps(scene, maps))
         return scenes
 
-    def _with_maps(self, scene: Scene, maps: Mapping[str, Tensor], shown: tuple[int, int]) -> Scene:
-        """The scene with what the pixel tasks say of it; ``maps`` are the raw outputs of their heads."""
-        for task in self.tasks:
-            if isinstance(task, PixelTask) and task.name in maps:
-                head: Any = self.network.pixel_heads[task.name]
-                values, confidence = head.decode(maps[task.name], shown, scene.size)
-                scene = replace(scene, confidence=confidence.cpu()).with_map(task.name, values.cpu())
+    def _inputs(self, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Pictures (3, H, W) uint8 -> normalised, padded (B, 3, h, w), and their sizes (B, 2) before the padding."""
+        sizes = [(picture.shape[1], picture.shape[2]) for picture in pictures]
+        resizings = [Geometry.resize(size, resized_size(size, self.resize)) for size in sizes]
+        images = [resizing.image(picture) for resizing, picture in zip(resizings, pictures, strict=True)]
+        padded, shown = pad_images(images, self.network.multiple)
+        padded, shown = padded.to(self.device), shown.to(self.device)
+        x = normalise(padded, shown, self.network.conventions)
+        return x.contiguous(memory_format=torch.channels_last), shown
+
+    @torch.no_grad()
+    def _probabilities(self, name: str, picture: Tensor) -> Tensor:
+        """What the pixel head of a task says of a picture (3, H, W) uint8: (outputs, H, W), on the CPU."""
+        x, sizes = self._inputs([picture])
+        raw = self.network.read_pixels(self.network.trunk(x), [name])[name]
+        found: Tensor = self._pixel_head(name).probabilities(raw[0], tuple(sizes[0].tolist()), tuple(picture.shape[1:]))
+        return found.cpu()
+
+    def _pixel_head(self, name: str) -> Any:
+        return self.network.pixel_heads[name]
+
+    def _with_maps(self, scene: Scene, maps: Mapping[str, tuple[Tensor, Tensor]]) -> Scene:
+        """The scene with maps and their confidence by task, and with the maps that follow from others."""
+        for name, (values, confidence) in maps.items():
+            scene = replace(scene, confidence=confidence.cpu()).with_map(name, values.cpu())
         for task in self.tasks:
             if isinstance(task, PixelTask) and task.derive is not None:
                 scene = task.derive(scene, self.network.settings.head(task))

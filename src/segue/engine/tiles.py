@@ -150,20 +150,49 @@ def _one_each(regions: Regions, names: Tensor, count: int, cut: Tensor) -> Regio
     order = rank.argsort(descending=True, stable=True)
     order = order[names[order].argsort(stable=True)]  # name by name, the best first in each
     best = order[torch.searchsorted(names[order], torch.arange(count))]
-    united = regions.select(best)
+    single = regions.select(best)
     halves = cut[best]  # every finding of these is cut
     if bool(halves.any()):
-        boxes = torch.stack(
-            [
-                regions.boxes.new_zeros(count).scatter_reduce(0, names, regions.boxes[:, k], how, include_self=False)
-                for k, how in enumerate(("amin", "amin", "amax", "amax"))
-            ],
-            dim=1,
-        )
-        united = replace(united, boxes=torch.where(halves[:, None], boxes, united.boxes))
-        if regions.masks is not None:
-            names = torch.where(halves[names] | (best[names] == torch.arange(len(names))), names, -1)
-            used = names >= 0
-            united = replace(united, masks=unite_masks(regions.masks.select(used.nonzero()[:, 0]), names[used], count))
-    assert united.scores is not None
-    return united.select(united.scores.argsort(descending=True, stable=True))
+        single = _united(regions, single, names, best, halves)
+    assert single.scores is not None
+    return single.select(single.scores.argsort(descending=True, stable=True))
+
+
+def _united(regions: Regions, single: Regions, names: Tensor, best: Tensor, halves: Tensor) -> Regions:
+    """The regions ``single``, one per name, made whole where ``halves`` says so.
+
+    Boxes and masks are those of all findings together; each keypoint is from the finding where it scores best.
+
+    Args:
+        regions: all N findings.
+        single: the best finding of each of the M names.
+        names: (N,) int64 from 0 to M - 1.
+        best: (M,) int64, where ``single`` is among the findings.
+        halves: (M,) bool.
+    """
+    count = len(single)
+    boxes = torch.stack(
+        [
+            regions.boxes.new_zeros(count).scatter_reduce(0, names, regions.boxes[:, k], how, include_self=False)
+            for k, how in enumerate(("amin", "amin", "amax", "amax"))
+        ],
+        dim=1,
+    )
+    whole = replace(single, boxes=torch.where(halves[:, None], boxes, single.boxes))
+    if regions.keypoints is not None and single.keypoints is not None:
+        points = best_points(regions.keypoints, names, count)
+        whole = replace(whole, keypoints=torch.where(halves[:, None, None], points, single.keypoints))
+    if regions.masks is not None:
+        used = halves[names] | (best[names] == torch.arange(len(names)))
+        masks = regions.masks.select(used.nonzero()[:, 0])
+        whole = replace(whole, masks=unite_masks(masks, names[used], count))
+    return whole
+
+
+def best_points(points: Tensor, names: Tensor, count: int) -> Tensor:
+    """Keypoints (N, K, 3) of findings named 0..count-1 (N,) -> (count, K, 3), each where its score is highest."""
+    rows, scores = names[:, None].expand(points.shape[:2]), points[..., 2]
+    highest = scores.new_zeros(count, points.shape[1]).scatter_reduce(0, rows, scores, "amax", include_self=False)
+    number = torch.arange(len(points))[:, None].where(scores == highest[names], len(points))
+    first = number.new_zeros(highest.shape).scatter_reduce(0, rows, number, "amin", include_self=False)
+    return points.gather(0, first[..., None].expand(-1, -1, 3))

@@ -3,6 +3,7 @@ same pyramid as the regions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.nn.norm import make_norm
 from segue.nn.pixel_losses import PixelLossSettings, pixel_loss
 from segue.structures import Categories
 
@@ -24,13 +24,19 @@ class BranchSettings:
         channels: of its convolutions; 128 is the published branch.
         things: a class for each thing category, ``apart``, or one for all of them ``together``, as published.
         weight: of its loss beside those of the regions (section 4.1).
-        loss: what is minimised.
+        loss: what is minimised; without ``balance``.
     """
 
     channels: int = 128
     things: Literal["apart", "together"] = "apart"
     weight: float = 0.5
     loss: PixelLossSettings = field(default_factory=PixelLossSettings)
+
+    def __post_init__(self) -> None:
+        if self.channels < 2:
+            raise ValueError("channels must be at least 2")
+        if self.loss.balance:
+            raise ValueError("balance is for semantic networks only; set it to 0")
 
 
 class SemanticBranch(nn.Module):
@@ -82,7 +88,11 @@ class SemanticBranch(nn.Module):
         return {"semantic": self.settings.weight * loss}
 
     def decode(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The class of every pixel of one picture.
+        """The class of every pixel of one picture: `label` of its `probabilities`."""
+        return self.label(self.probabilities(raw, shown, size))
+
+    def probabilities(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """The probability of every output in every pixel of one picture.
 
         Args:
             raw: (outputs, h, w) of the padded picture.
@@ -90,23 +100,34 @@ class SemanticBranch(nn.Module):
             size: (height, width) that it has.
 
         Returns:
-            (H, W) int16 category indices, -1 for "any thing", and (H, W) float32 their probability.
+            (outputs, H, W) float32.
         """
         logits = enlarge(raw[None], self.stride)[:, :, : shown[0], : shown[1]]
         if shown != size:
             logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-        best, row = logits[0].max(0)
-        confidence = (best - logits[0].logsumexp(0)).exp()
-        return self.category[row].short(), confidence
+        return logits[0].softmax(0)
+
+    def label(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest class of every pixel.
+
+        Args:
+            probabilities: (outputs, H, W), on any device.
+
+        Returns:
+            (H, W) int16 category indices, -1 for "any thing", and (H, W) float32 their probability.
+        """
+        confidence, row = probabilities.max(0)
+        return self.category.to(row.device)[row].short(), confidence.clamp(max=1.0)
 
 
 def level_steps(channels: int, width: int, doublings: int) -> nn.Sequential:
     """(B, channels, h, w) -> (B, width, h * 2 ** doublings, w * 2 ** doublings)."""
+    groups = math.gcd(32, width, width // 2)  # two channels or more in each: of a single number the norm makes 0
     steps: list[nn.Module] = []
     for step in range(max(1, doublings)):
         steps += [
             nn.Conv2d(width if step else channels, width, 3, padding=1, bias=False),
-            make_norm("group", width),
+            nn.GroupNorm(groups, width),
             nn.ReLU(inplace=True),
         ]
         if doublings:
