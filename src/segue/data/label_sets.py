@@ -149,9 +149,14 @@ def _pair_faults(pair: Pair, layout: Layout, pixels: Tensor) -> Iterator[Fault]:
     if pair.labels is None:
         return
     try:
-        labels = layout.read(pair.labels, size or image_size(pair.labels))
+        size = size or image_size(pair.labels)
+        labels = layout.read(pair.labels, size)
+        if layout.panoptic and pair.id is not None:
+            layout.panoptic(pair.id, size)
     except LabelMapError as error:
         yield Fault(error.code, error.what, pair.name)
+    except DataError as error:  # the segments
+        yield Fault("map-segments", error.what, pair.name)
     except ImageError as error:
         yield Fault("map-unreadable", error.what, pair.name)
     else:

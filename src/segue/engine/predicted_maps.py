@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +18,22 @@ from segue.structures import Categories
 ENDINGS = (".png", ".semantic.png")
 NO_CLASS = (0, 255, 65535)
 """Pixel values that mean no class where no category has them as its id."""
+MAP_KEYS = re.compile(rb'"(semantic|segments_info)"\s*:')
+"""What a JSON file of predictions with maps has in it."""
+
+
+def carries_maps(predictions: Path) -> bool:
+    """Whether saved predictions say something of every pixel; a JSON file is not parsed for that.
+
+    Their truth then is `segue.data.dataset.open_dataset` with ``panoptic=True``.
+    """
+    if predictions.is_dir():
+        return True
+    try:
+        with predictions.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return MAP_KEYS.search(content) is not None
+    except (OSError, ValueError):  # not readable, or empty
+        return False
 
 
 def maps_in(folder: Path, dataset: Dataset) -> dict[int, Path]:
@@ -39,8 +57,8 @@ def maps_in(folder: Path, dataset: Dataset) -> dict[int, Path]:
     return found
 
 
-def map_beside(scenes: Path, name: object) -> Path | None:
-    """The file that an entry of a scenes.json names as its semantic map; None where it names none.
+def map_beside(scenes: Path, name: object, kind: str) -> Path | None:
+    """The file that an entry of a scenes.json names as its map of a kind, such as semantic; None where it names none.
 
     Raises:
         DataError: no text, or outside the folder of the scenes.json.
@@ -49,7 +67,7 @@ def map_beside(scenes: Path, name: object) -> Path | None:
         return None
     file = contained(scenes.parent, name) if isinstance(name, str) else None
     if file is None:
-        raise DataError(f"semantic {name!r:.80} is no file beside it", where=scenes, cure="predict again")
+        raise DataError(f"{kind} {name!r:.80} is no file beside it", where=scenes, cure="predict again")
     return file
 
 

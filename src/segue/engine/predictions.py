@@ -17,35 +17,39 @@ from PIL import Image
 from torch import Tensor
 
 from segue.data.check import load_json
-from segue.data.records import UNLABELLED, Dataset
+from segue.data.panoptic import is_panoptic
+from segue.data.records import UNLABELLED, Dataset, PanopticReader, Parser
 from segue.data.results import checked_results
 from segue.data.rle import runs_box, segmentation_runs
 from segue.engine.evaluate import Scores, compute, metrics_of, pictures_of
 from segue.engine.output import checked_entries, label_indices, parse_regions
 from segue.engine.predicted_maps import map_beside, maps_in, read_map
+from segue.engine.predicted_panoptic import no_segments, panoptic_beside, panoptic_maps
 from segue.errors import DataError, UsageError
 from segue.files import atomic_write
 from segue.structures import Category, Scene
 from segue.tasks import PixelTask, Task, parsers_of
 
-SUPPORTED = "give a scenes.json, a COCO results JSON or a folder of index PNGs"
+SUPPORTED = "give a scenes.json, a COCO results JSON, a COCO panoptic JSON or a folder of index PNGs"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The saved regions of one picture, checked but not decoded.
+    """What is saved of one picture, checked but not decoded.
 
     Attributes:
         labels: indices into the data set's categories.
         rows: for each region ``bbox``, ``score`` and what tasks parse.
         where: what to name in errors.
         semantic: the file of the semantic map, if there is one.
+        panoptic: reads the panoptic map, if there is one.
     """
 
     labels: list[int]
     rows: list[dict[str, Any]]
     where: str
     semantic: Path | None = None
+    panoptic: PanopticReader | None = None
 
 
 def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Task]) -> Scores:
@@ -53,9 +57,9 @@ def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Ta
 
     Args:
         predictions: a scenes.json, whose scenes are matched to the data set's pictures by file name (without its
-            extension; by folders, too, where that leaves a choice), a COCO results JSON, matched by image id, or a
-            folder of index PNGs, matched by file name.
-        dataset: the truth.
+            extension; by folders, too, where that leaves a choice), a COCO results or panoptic JSON, matched by image
+            id, or a folder of index PNGs, matched by file name.
+        dataset: the truth; opened with ``panoptic=True`` where `carries_maps` says that there are maps.
         tasks: what may be scored.
 
     Returns:
@@ -74,11 +78,9 @@ def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Ta
     metrics = metrics_of(scored, dataset.categories)
     parsers = parsers_of(scored)
     nothing = Saved([], [], str(predictions))
-    for index, record in sorted(enumerate(dataset.records), key=lambda pair: pair[1].id):  # pycocotools' order
+    for index in sorted(range(len(dataset)), key=lambda index: dataset.records[index].id):  # pycocotools' order
         found = saved.get(index, nothing)
-        regions = parse_regions(found.rows, found.labels, record.size, parsers, found.where)
-        labels = _semantic(found, dataset, index)
-        predicted = Scene(record.size, dataset.categories, regions, semantic=labels, file=str(record.file))
+        predicted = _scene(found, dataset, index, parsers)
         for metric in metrics:
             metric.update(predicted, dataset.scene(index))
     missing = {"images_missing": len(dataset) - len(saved)} if len(saved) < len(dataset) else {}
@@ -88,14 +90,16 @@ def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Ta
 
 
 def read_predictions(path: Path, dataset: Dataset) -> dict[int, Saved]:
-    """The saved regions by index of their picture in the data set; raises as `evaluate_predictions`."""
+    """What is saved, by index of the picture in the data set; raises as `evaluate_predictions`."""
     if path.is_dir():
         return {index: Saved([], [], str(file), file) for index, file in maps_in(path, dataset).items()}
     content = load_json(path)
     if isinstance(content, list):
         return _from_results(content, path, dataset)
     if isinstance(content, dict) and "scenes" not in content and "annotations" in content:
-        raise UsageError("panoptic or annotation JSON cannot be read as predictions", where=path, cure=SUPPORTED)
+        if not is_panoptic(path):
+            raise UsageError("annotations are no predictions", where=path, cure=SUPPORTED)
+        return {i: Saved([], [], str(path), panoptic=read) for i, read in panoptic_maps(path, dataset).items()}
     return _from_scenes(content, path, dataset)
 
 
@@ -146,8 +150,8 @@ def _from_scenes(content: object, path: Path, dataset: Dataset) -> dict[int, Sav
         labels = label_indices(entry["regions"], dataset.categories, where)
         for label, row in zip(labels, entry["regions"], strict=True):
             _check_keypoints(row, dataset.categories[label], where, shorter=True)
-        semantic = map_beside(path, entry.get("semantic"))
-        saved[index] = Saved(labels, entry["regions"], where, semantic)
+        semantic = map_beside(path, entry.get("semantic"), "semantic")
+        saved[index] = Saved(labels, entry["regions"], where, semantic, panoptic_beside(path, entry, dataset, index))
     return saved
 
 
@@ -211,12 +215,31 @@ def _with_box(row: dict[str, Any], category: Category, size: tuple[int, int], wh
     return {**row, "bbox": [x0, y0, x1 - x0, y1 - y0]}
 
 
+def _scene(found: Saved, dataset: Dataset, index: int, parsers: Mapping[str, Parser]) -> Scene:
+    """What is saved of a picture, decoded."""
+    record = dataset.records[index]
+    panoptic, segments = None, None
+    if dataset.panoptic is not None:
+        panoptic, segments = found.panoptic(record.id, record.size) if found.panoptic else no_segments(record.size)
+    return Scene(
+        record.size,
+        dataset.categories,
+        parse_regions(found.rows, found.labels, record.size, parsers, found.where),
+        semantic=_semantic(found, dataset, index),
+        panoptic=panoptic,
+        segments=segments,
+        file=str(record.file),
+    )
+
+
 def _semantic(found: Saved, dataset: Dataset, index: int) -> Tensor | None:
-    """The saved map of a picture whose truth has one; no class anywhere where nothing is saved."""
+    """The saved map of a picture, where the data set has maps; no class anywhere where nothing is saved."""
     size = dataset.records[index].size
-    if found.semantic is not None:
-        return read_map(found.semantic, dataset.categories, size)
-    return torch.full(size, UNLABELLED, dtype=torch.int16) if dataset.maps is not None else None
+    if dataset.maps is None:
+        return None
+    if found.semantic is None:
+        return torch.full(size, UNLABELLED, dtype=torch.int16)
+    return read_map(found.semantic, dataset.categories, size)
 
 
 def _carried(task: Task, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
@@ -224,13 +247,23 @@ def _carried(task: Task, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
     if not task.annotated(dataset):
         return False
     if isinstance(task, PixelTask):
-        return any(found.semantic is not None for found in saved.values())
+        return any(getattr(found, task.name, None) is not None for found in saved.values())
     if dataset.maps is not None and not any(found.rows for found in saved.values()):
         return False
-    firsts = [(found, dataset.records[index].size) for index, found in saved.items() if found.rows]
     parser = {task.name: task.parse}
-    fields = (parse_regions(f.rows[:1], f.labels[:1], size, parser, f.where).field(task.name) for f, size in firsts)
-    return not firsts or any(field is not None for field in fields)
+    examples = [
+        parse_regions([row], [label], size, parser, where) for row, label, size, where in _kinds(saved, dataset)
+    ]
+    return not examples or any(regions.field(task.name) is not None for regions in examples)
+
+
+def _kinds(saved: Mapping[int, Saved], dataset: Dataset) -> list[tuple[dict[str, Any], int, tuple[int, int], str]]:
+    """One saved region for each set of keys that any has: its row, its label, its picture's size, what to name."""
+    found: dict[frozenset[str], tuple[dict[str, Any], int, tuple[int, int], str]] = {}
+    for index, picture in saved.items():
+        for row, label in zip(picture.rows, picture.labels, strict=True):
+            found.setdefault(frozenset(row), (row, label, dataset.records[index].size, picture.where))
+    return list(found.values())
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from PIL import Image
 
 from segue.data.panoptic_write import map_picture, segments_info
@@ -35,7 +36,9 @@ def derive(scene: Scene, limits: MergeLimits) -> Scene:
     """The scene with its instances and the classes of its pixels merged into one map."""
     assert scene.semantic is not None
     panoptic, segments = merge_panoptic(scene.regions, scene.semantic, scene.categories, limits, scene.confidence)
-    return replace(scene, panoptic=panoptic, segments=segments)
+    classes = torch.cat([segments.labels.new_tensor([-1]), segments.labels])[panoptic.long()]  # ids count from 1
+    semantic = torch.where(scene.semantic < 0, classes.short(), scene.semantic)  # "any thing" gets its instance's class
+    return replace(scene, panoptic=panoptic, segments=segments, semantic=semantic)
 
 
 def draw(image: Image.Image, scene: Scene) -> Image.Image:
