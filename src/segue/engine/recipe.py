@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from segue.data.mixture import Source
 from segue.data.transforms import Augmentation
 from segue.errors import RecipeError
+from segue.models.region_network import check_needs
 from segue.models.semantic_network import SemanticSettings
 from segue.models.settings import NetworkSettings
 from segue.tasks import Task, known_tasks
@@ -153,6 +154,7 @@ def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         if name not in tasks:
             raise _unknown("task", f"network.tasks.{name}", name, list(tasks), where)
         heads[name] = _checked(tasks[name].settings, settings or {}, where, f"network.tasks.{name}.")
+    check_needs([tasks[name] for name in heads], f"{where}: ")
     return replace(recipe, network=replace(recipe.network, tasks=heads))
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from segue.data.geometry import Geometry
 from segue.data.transforms import resized_size
-from segue.engine.blend import blend_tiles
+from segue.engine.blend import label_tiles
 from segue.engine.predictor import PixelOptions, Predictor
 from segue.engine.superpixels import SuperpixelSettings, purity_cover, superpixel_labels, superpixels
 from segue.engine.tiles import check_side
@@ -43,13 +43,8 @@ class SemanticPredictor(Predictor):
         check_side(side)
         if self.options.smooth != "pixels":
             raise UsageError("superpixels are of whole pictures", where="--smooth", cure="leave out --tile or --smooth")
-        size = (image.shape[1], image.shape[2])
-        parts = blend_tiles(lambda part: self.probabilities([part])[0], image, side, self.network.body.period)
-        labels, confidence = torch.empty(size, dtype=torch.int16), torch.empty(size)
-        for first, probabilities in parts:
-            rows = slice(first, first + probabilities.shape[1])
-            labels[rows], confidence[rows] = best(probabilities)
-        return self._scene(labels, confidence, file)
+        maps = label_tiles(lambda part: self.probabilities([part])[0], best, image, side, self.network.body.period)
+        return self._scene(*maps, file)
 
     @torch.no_grad()
     def probabilities(self, pictures: Sequence[Tensor]) -> list[Tensor]:

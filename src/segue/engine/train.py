@@ -6,7 +6,7 @@ import copy
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,10 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     """Open the data, build the network, and claim the folder."""
     tasks = tasks_named(list(recipe.network.tasks)) if recipe.semantic is None else []
     train_set, val = open_data(recipe, tasks)
-    claim(folder, recipe, resume, fabric)
+    recipe = prepared(recipe, tasks, train_set.dataset)
     torch.manual_seed(recipe.training.seed)
     network = make_network(recipe, train_set.dataset, tasks)
+    claim(folder, recipe, resume, fabric)
     if recipe.weights and not resume:
         kept, fresh = load_what_fits(network, read_model(find_model(recipe.weights)).state)
         fabric.print(f"{recipe.weights}: {len(kept)} tensors kept, {len(fresh)} fresh: {', '.join(fresh[:6])}")
@@ -126,6 +127,15 @@ def open_data(recipe: Recipe, tasks: Sequence[Task]) -> tuple[Mixture, Dataset |
     if not recipe.data.val:
         return mixture, None
     return mixture, mixture.as_trained(open_dataset(recipe.data.val, parsers, recipe.data.images, panoptic=maps))
+
+
+def prepared(recipe: Recipe, tasks: Sequence[Task], dataset: Dataset) -> Recipe:
+    """The recipe with what its tasks learn from the training data beforehand, such as a vocabulary."""
+    heads = {task.name: recipe.network.head(task) for task in tasks}
+    for task in tasks:
+        if isinstance(task, RegionTask) and task.prepare is not None:
+            heads[task.name] = task.prepare(heads[task.name], dataset)
+    return replace(recipe, network=replace(recipe.network, tasks=heads)) if heads else recipe
 
 
 def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[Task]) -> Network:

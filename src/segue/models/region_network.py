@@ -146,14 +146,16 @@ def things_of(categories: Categories) -> Categories:
     return Categories(tuple(things))
 
 
-def check_needs(tasks: Sequence[Task]) -> None:
-    """Raise `RecipeError` where a task is missing that another needs."""
+def check_needs(tasks: Sequence[Task], recipe: str = "") -> None:
+    """Raise `RecipeError` where a task is missing that another needs; ``recipe`` begins the place that it names."""
     names = [task.name for task in tasks]
     for task in tasks:
         missing = [need for need in (task.needs if isinstance(task, PixelTask) else ()) if need not in names]
         if missing:
             what = f"{task.name} needs the task {missing[0]}"
-            raise RecipeError(what, where=f"network.tasks.{task.name}", cure=f"add {missing[0]}: {{}} to network.tasks")
+            raise RecipeError(
+                what, where=f"{recipe}network.tasks.{task.name}", cure=f"add {missing[0]}: {{}} to network.tasks"
+            )
 
 
 def first_slots(sampled: Sampled, images: Tensor, batch: int, count: int) -> tuple[Sampled, Tensor]:

@@ -8,13 +8,14 @@ from importlib.metadata import entry_points
 from segue.data.records import Parser
 from segue.errors import UsageError
 from segue.tasks.boxes import BOXES
+from segue.tasks.captions import CAPTIONS
 from segue.tasks.keypoints import KEYPOINTS
 from segue.tasks.masks import MASKS
 from segue.tasks.panoptic import PANOPTIC
 from segue.tasks.semantic import SEMANTIC
 from segue.tasks.task import Detections, Metric, PixelHead, PixelTask, RegionHead, RegionTask, Sampled, Task
 
-TASKS = [BOXES, MASKS, KEYPOINTS]
+TASKS = [BOXES, MASKS, KEYPOINTS, CAPTIONS]
 PIXEL_TASKS = [SEMANTIC, PANOPTIC]
 
 ENTRY_POINTS = "segue.tasks"
@@ -59,6 +60,7 @@ def tasks_named(names: list[str]) -> list[Task]:
 
 __all__ = [
     "BOXES",
+    "CAPTIONS",
     "KEYPOINTS",
     "MASKS",
     "PANOPTIC",

@@ -88,8 +88,14 @@ class PixelHead(Protocol):
     def losses(self, raw: Tensor, semantic: Tensor | None) -> dict[str, Tensor]:
         """Scalars to add up. ``semantic`` (B, H, W) int64 has -1 where unlabelled; None where no picture has a map."""
 
+    def probabilities(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """The raw output of one picture, seen as (h, w) and of ``size`` (H, W) -> (outputs, H, W)."""
+
+    def label(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (outputs, h, W) -> the map (h, W) and its confidence (h, W)."""
+
     def decode(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """The raw output of one picture, seen as (h, w) and of ``size`` (H, W) -> its map and confidence, (H, W)."""
+        """`label` of the `probabilities`."""
 
 
 def no_report(metric: Metric) -> dict[str, Image.Image]:
@@ -164,6 +170,8 @@ class RegionTask:
             named left or right exchanged; None where nothing is.
         unknown: another picture's field and a number N -> the field of N regions of which nobody says what it is, from
             which the head learns nothing. Without it a batch has the field only if each picture with regions has it.
+        prepare: settings and the training data -> the settings completed by what must be known before the head is
+            built, such as a vocabulary. They are saved with the model.
     """
 
     name: str
@@ -177,6 +185,7 @@ class RegionTask:
     selects: bool = False
     mirror: Callable[[Regions, Categories], Field] | None = None
     unknown: Callable[[Field, int], Field] | None = None
+    prepare: Callable[[Any, Dataset], Any] | None = None
 
     def carried(self, scene: Scene) -> bool:
         """Whether a scene's regions have the field."""
