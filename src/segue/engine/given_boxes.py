@@ -1,0 +1,65 @@
+"""What the heads of a region network say of boxes that are known already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segue.data.geometry import Geometry
+from segue.data.transforms import resized_size
+from segue.engine.region_predictor import RegionPredictor
+from segue.nn.normalise import normalise, pad_images
+from segue.structures import Regions, Scene
+from segue.tasks import RegionTask
+
+
+@torch.no_grad()
+def read_boxes(predictor: RegionPredictor, image: Tensor, given: Regions, file: str | None = None) -> Scene:
+    """Let the region heads read given boxes; nothing is looked for, and boxes, labels and scores stay as they are.
+
+    Args:
+        predictor: the model.
+        image: (3, H, W) uint8, the picture.
+        given: N boxes in its pixels with labels of thing categories; scores of 1 are added where they have none.
+        file: what to call the picture.
+
+    Returns:
+        The picture's scene with those regions and a field of each region task of the model.
+
+    Raises:
+        DataError: a label outside the model's categories.
+    """
+    scene = given_scene(predictor, image, given, file)
+    geometry = Geometry.resize(scene.size, resized_size(scene.size, predictor.resize))
+    return decoded(predictor, scene, raw_outputs(predictor, image, given.boxes, geometry))
+
+
+def given_scene(predictor: RegionPredictor, image: Tensor, given: Regions, file: str | None) -> Scene:
+    """The picture (3, H, W) with nothing but the given boxes, labels and scores."""
+    scores = torch.ones(len(given)) if given.scores is None else given.scores
+    regions = Regions(given.boxes, given.labels, scores)
+    return Scene((image.shape[1], image.shape[2]), predictor.categories, regions, file=file)
+
+
+def raw_outputs(predictor: RegionPredictor, image: Tensor, boxes: Tensor, geometry: Geometry) -> dict[str, Any]:
+    """What the region heads say, by task, of a picture (3, H, W) and its boxes (N, 4), both changed by ``geometry``."""
+    network, device = predictor.network, predictor.device
+    padded, sizes = pad_images([geometry.image(image)], network.multiple)
+    x = normalise(padded.to(device), sizes.to(device), network.conventions)
+    levels = network.trunk(x.contiguous(memory_format=torch.channels_last))
+    owners = torch.zeros(len(boxes), dtype=torch.int64, device=device)
+    tasks = [task.name for task in predictor.tasks if isinstance(task, RegionTask)]
+    return network.read(levels, geometry.boxes(boxes).to(x), owners, tasks)
+
+
+def decoded(predictor: RegionPredictor, scene: Scene, raw: Mapping[str, Any]) -> Scene:
+    """The scene with a field of each task in ``raw``, the outputs of the heads for its regions."""
+    regions = scene.regions.to(predictor.device)
+    for name, values in raw.items():
+        head: Any = predictor.network.heads[name]
+        regions = regions.with_field(name, head.decode(values, regions, scene.size))
+    return replace(scene, regions=regions.to("cpu"))
