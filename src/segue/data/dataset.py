@@ -12,10 +12,13 @@ from tqdm import tqdm
 
 from segue.data.check import Report, check_coco
 from segue.data.coco import read_coco
-from segue.data.joined import beside, join_keypoints, join_panoptic
+from segue.data.coco_captions import is_captions, read_captions
+from segue.data.joined import beside, is_beside, join_keypoints, join_panoptic, join_sentences, read_beside
 from segue.data.label_sets import check_label_set, count_pixels, find_label_set, open_label_set
-from segue.data.layout import locate
+from segue.data.layout import locate, picture_folder, resolve, splits
 from segue.data.records import Annotation, Dataset, Parser, Record
+from segue.data.sentences import SentenceSet, check_sentence_set, open_sentence_set
+from segue.data.visual_genome import is_visual_genome, read_visual_genome
 from segue.errors import DataError
 
 __all__ = [
@@ -30,6 +33,9 @@ __all__ = [
     "statistics",
 ]
 
+OWN_CAPTIONS = {"caption", "captions"}
+"""Keys of annotations that carry sentences themselves."""
+
 SAMPLED_MAPS = 300
 """So many label maps are read at most for the statistics."""
 
@@ -43,9 +49,10 @@ def open_dataset(
 ) -> Dataset:
     """The data set that a reference means (see `locate`), checked, with the fields that ``parsers`` fill.
 
-    It is a COCO instance or panoptic file, or a folder of label maps in one of the layouts of
-    `segue.data.semantic_layouts`. Where keypoints are wanted and ``instances_SPLIT.json`` has none, those of
-    ``person_keypoints_SPLIT.json`` beside it are joined to it.
+    It is a COCO instance, panoptic or caption file, Visual Genome's region descriptions (`segue.data.visual_genome`),
+    or a folder of label maps in one of the layouts of `segue.data.semantic_layouts`. Where keypoints are wanted and
+    ``instances_SPLIT.json`` has none, those of ``person_keypoints_SPLIT.json`` beside it are joined to it; likewise
+    captions, from ``visual_genome_SPLIT.json``.
 
     Args:
         reference: which one.
@@ -58,19 +65,42 @@ def open_dataset(
         DataError: it does not exist, or has fatal faults.
         ImageError: label maps whose pictures have no size.
     """
+    told = find_sentences(reference, images, need_images)
+    if told is not None:
+        return open_sentence_set(told, reference, parsers)
     found = find_label_set(reference, images, need_images)
     if found is not None:
         return open_label_set(found, reference, parsers, need_images)
     path, folder = locate(reference, images)
     dataset = read_coco(path, parsers, folder, name=reference, need_images=need_images)
-    people, maps = beside(path, "person_keypoints"), beside(path, "panoptic")
+    people, maps, sentences = (beside(path, kind) for kind in ("person_keypoints", "panoptic", "visual_genome"))
     if people and "keypoints" in parsers and not any(category.keypoints for category in dataset.categories):
         dataset = join_keypoints(dataset, read_coco(people, {}, folder, need_images=False))
+    if sentences and "captions" in parsers and not any(OWN_CAPTIONS & a.keys() for a in chain(*dataset.annotations)):
+        dataset = join_sentences(dataset, sentences)
     return join_panoptic(dataset, maps) if maps and panoptic else dataset
+
+
+def find_sentences(reference: str, images: str | None = None, need_images: bool = True) -> SentenceSet | None:
+    """The sentences about pictures that a reference means (see `locate`), None where it means something else.
+
+    Raises:
+        DataError: there is no such thing, or it is not JSON.
+    """
+    (place, split), folder = resolve(reference), picture_folder(images)
+    if is_visual_genome(place):
+        return read_visual_genome(place, split, folder, need_images)
+    files = [place] if place.is_file() else [file for name, file in splits(place).items() if split in (name, "")]
+    if len(files) == 1 and is_captions(files[0]):
+        return read_captions(files[0], folder, need_images)
+    return read_beside(files[0], folder, need_images) if len(files) == 1 and is_beside(files[0]) else None
 
 
 def check_dataset(reference: str, images: str | None = None) -> Report:
     """Every fault of the data set that a reference means; raises `DataError` where there is none."""
+    told = find_sentences(reference, images)
+    if told is not None:
+        return check_sentence_set(told)
     found = find_label_set(reference, images)
     return check_coco(*locate(reference, images)) if found is None else check_label_set(found)
 

@@ -15,6 +15,11 @@ T = TypeVar("T")
 
 PREFIX = "instances_"
 PANOPTIC = "panoptic_"
+CAPTIONS = "captions_"
+DESCRIPTIONS = "visual_genome_"
+BESIDE = (PANOPTIC, CAPTIONS, DESCRIPTIONS)
+"""Other files about the pictures of ``instances_SPLIT.json`` that can be opened by themselves."""
+
 CLASS_FILES = ("classes.json", "dataset_meta.json")
 """JSON files that list the classes of label maps."""
 
@@ -113,16 +118,20 @@ def contained(folder: Path, name: str) -> Path | None:
 def splits(folder: Path) -> Mapping[str, Path]:
     """The COCO files of a folder by split; a file of any other name counts where there is no ``instances_*``.
 
-    Panoptic files beside ``instances_*`` are the splits ``panoptic_*``; alone in ``annotations/`` they need no prefix.
+    Files of other kinds beside ``instances_*`` are the splits ``panoptic_*``, ``captions_*`` and ``visual_genome_*``;
+    where ``annotations/`` holds only panoptic files, or only captions, they need no prefix.
     """
     for place in (folder, folder / "annotations"):
         files = sorted(place.glob(f"{PREFIX}*.json"))
         if files:
-            panoptic = sorted(place.glob(f"{PANOPTIC}*.json"))
-            return {file.stem.removeprefix(PREFIX): file for file in files} | {file.stem: file for file in panoptic}
+            others = [file for kind in BESIDE for file in sorted(place.glob(f"{kind}*.json"))]
+            return {file.stem.removeprefix(PREFIX): file for file in files} | {file.stem: file for file in others}
     files = [file for file in sorted(folder.glob("*.json")) if file.name not in CLASS_FILES]
-    panoptic = sorted((folder / "annotations").glob(f"{PANOPTIC}*.json"))
-    return {file.stem: file for file in files} or {file.stem.removeprefix(PANOPTIC): file for file in panoptic}
+    alone = [
+        {f.stem.removeprefix(kind): f for f in sorted((folder / "annotations").glob(f"{kind}*.json"))}
+        for kind in (PANOPTIC, CAPTIONS)
+    ]
+    return next(filter(None, [{file.stem: file for file in files}, *alone]), {})
 
 
 def has_label_maps(folder: Path) -> bool:
