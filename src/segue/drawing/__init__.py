@@ -1,11 +1,13 @@
 """Pictures for people: scenes painted over photos, sheets of them, and curves. Only Pillow and arrays."""
 
 from segue.drawing.boxes import draw_boxes
+from segue.drawing.captions import draw_captions
 from segue.drawing.colors import object_colors
 from segue.drawing.confusion import plot_confusion
 from segue.drawing.curves import plot_curves
 from segue.drawing.keypoints import draw_keypoints
 from segue.drawing.masks import draw_masks
+from segue.drawing.page import caption_page, caption_section, page_of
 from segue.drawing.panoptic import draw_panoptic
 from segue.drawing.scene import draw_scene, region_labels
 from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
@@ -15,8 +17,11 @@ from segue.drawing.targets import Example, target_sheet
 __all__ = [
     "Example",
     "add_legend",
+    "caption_page",
+    "caption_section",
     "contact_sheet",
     "draw_boxes",
+    "draw_captions",
     "draw_confidence",
     "draw_keypoints",
     "draw_masks",
@@ -24,6 +29,7 @@ __all__ = [
     "draw_scene",
     "draw_semantic",
     "object_colors",
+    "page_of",
     "plot_confusion",
     "plot_curves",
     "region_labels",

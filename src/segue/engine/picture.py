@@ -16,7 +16,7 @@ from segue.drawing.semantic import add_legend
 from segue.engine.output import SceneWriter
 from segue.errors import ImageError
 from segue.structures import Scene
-from segue.tasks import PixelTask, Task, known_tasks
+from segue.tasks import PixelTask, RegionTask, Task, known_tasks
 
 
 def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Task] | None = None) -> Image.Image:
@@ -40,8 +40,11 @@ def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Ta
 
 
 def overlay(scene: Scene, image: Image.Image, tasks: Sequence[Task] | None = None) -> Image.Image:
-    """As `draw`, with a legend of the classes beside the picture where every pixel has one."""
+    """As `draw`, and beside the picture what tasks set there, and a legend of the classes where every pixel has one."""
     painted, labels = draw(scene, image, tasks), class_map(scene)
+    for task in known_tasks() if tasks is None else tasks:
+        if isinstance(task, RegionTask) and task.margin is not None and task.carried(scene):
+            painted = task.margin(painted, scene)
     return painted if labels is None else add_legend(painted, labels, scene.categories)
 
 

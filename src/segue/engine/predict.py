@@ -14,6 +14,7 @@ from segue.data.images import read_image, to_pil, to_tensor
 from segue.data.inputs import find_inputs, is_video
 from segue.data.video import frame_count, frame_rate, frames, is_ours, write_video
 from segue.engine.output import SceneWriter
+from segue.engine.page import PageWriter
 from segue.engine.picture import draw, overlay
 from segue.engine.predictor import Predictor
 from segue.engine.tiles import check_side
@@ -58,7 +59,7 @@ class Report:
 
 
 def predict_files(predictor: Predictor, inputs: Sequence[str], folder: Path, options: PredictOptions) -> Report:
-    """Predict files, folders, globs and videos; write scenes.json and overlays into ``folder``.
+    """Predict files, folders, globs and videos; write scenes.json, overlays and maybe a page into ``folder``.
 
     Of a video that breaks off, the frames before are in scenes.json.
 
@@ -73,20 +74,29 @@ def predict_files(predictor: Predictor, inputs: Sequence[str], folder: Path, opt
         for path in paths:
             if is_video(path):
                 _predict_video(predictor, path, folder, options, writer, report)
-        _predict_pictures(predictor, [path for path in paths if not is_video(path)], options, writer, report)
+        page = PageWriter(folder, predictor.name, predictor.tasks)
+        _predict_pictures(predictor, [path for path in paths if not is_video(path)], options, (writer, page), report)
         if report.failures and report.done == 0:
             raise ImageError("; ".join(report.failures))
+        page.close()
     if report.failures:
         raise SomeInputsFailed(f"{len(report.failures)} of {len(paths)} inputs failed: {'; '.join(report.failures)}")
     return report
 
 
 def _predict_pictures(
-    predictor: Predictor, paths: Sequence[Path], options: PredictOptions, writer: SceneWriter, report: Report
+    predictor: Predictor,
+    paths: Sequence[Path],
+    options: PredictOptions,
+    writers: tuple[SceneWriter, PageWriter],
+    report: Report,
 ) -> None:
+    writer, page = writers
     with tqdm(total=len(paths), desc="predict", unit="image", disable=None if len(paths) > 1 else True) as bar:
         for pixels, scene in _scenes(predictor, _decoded(paths, report), options):
-            writer.add(scene, overlay(scene, to_pil(pixels), predictor.tasks))
+            image = to_pil(pixels)
+            writer.add(scene, overlay(scene, image, predictor.tasks))
+            page.add(scene, image)
             report.regions += len(scene.regions)
             report.done += 1
             bar.update()

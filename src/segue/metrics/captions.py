@@ -18,6 +18,7 @@ IOU_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 METEOR_THRESHOLDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 ANY_SENTENCE = -1.0
 MERGED = 0.7
+OPTIONAL = ("synonym", "paraphrase")
 RECALLS = torch.arange(101, dtype=torch.float64) / 100
 PUBLISHED_RECALLS = torch.tensor(list(accumulate(repeat(0.01, 99), initial=0.0)), dtype=torch.float64)
 """The released code adds hundredths up, misses 1 by rounding, and so averages over 100 recalls."""
@@ -29,7 +30,7 @@ class CaptionAP:
     `compute` gives ``captions/mAP``, the mean of `average_precisions` over 5 IoU and 6 METEOR thresholds;
     ``captions/detmAP``, the mean over the IoU thresholds whatever the sentences say; and ``captions/METEOR``, the mean
     over all detections of the METEOR against the sentences at their best-overlapping place, 0 where there is none.
-    All in [0, 1].
+    All in [0, 1]. ``captions/METEOR_has_synonym`` and its like are 1 where METEOR matches words so, else 0.
 
     Each line of an annotated region's text is a region of its own; regions that overlap by .7 are then merged, and
     their sentences are references for one mean box. Every detection, the surest first, takes the place with which it
@@ -87,6 +88,7 @@ class CaptionAP:
             "captions/mAP": float(table[:, 1:].mean()),
             "captions/METEOR": float(meteors.mean()) if len(meteors) else 0.0,
             "captions/detmAP": float(table[:, 0].mean()),
+            **{f"captions/METEOR_has_{name}": float(name in self.meteor.matchers) for name in OPTIONAL},
         }
 
     def average_precisions(self) -> Tensor:

@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.records import Dataset
+from segue.drawing import caption_section, draw_captions, object_colors
 from segue.errors import DataError
+from segue.metrics.captions import CaptionAP
 from segue.nn.conventions import Conventions
 from segue.nn.language import Kind, beam_search, greedy, log_likelihood, make_decoder, sentence_loss
 from segue.nn.vocabulary import Vocabulary, tokenise
-from segue.structures import Categories, Field, Regions
+from segue.structures import Categories, Field, Regions, Scene
 from segue.tasks.task import RegionTask, Sampled
 
 
@@ -174,12 +177,21 @@ def to_json(regions: Regions) -> list[dict[str, Any]]:
     return [{"caption": text} for text in regions.captions] if regions.captions is not None else [{}] * len(regions)
 
 
+def margin(image: Image.Image, scene: Scene) -> Image.Image:
+    """A column of sentences beside the picture, each with a line to its box."""
+    regions = scene.regions
+    return draw_captions(image, regions.boxes, regions.captions or [""] * len(regions), object_colors(scene))
+
+
 CAPTIONS = RegionTask(
     name="captions",
     settings=CaptionSettings,
     head=CaptionHead,
     parse=parse,
+    metrics=(CaptionAP,),
     to_json=to_json,
+    margin=margin,
+    section=caption_section,
     mirror=mirror,
     unknown=unknown,
     prepare=prepare,

@@ -165,6 +165,8 @@ class RegionTask:
         metrics: factories ``Categories -> Metric``.
         draw: paints the field over an RGB picture of the scene's size and returns it; None draws nothing.
         to_json: one dict per region, merged into the region's entry of scenes.json; None saves nothing.
+        margin: sets what the field says beside a painted RGB picture, which grows; None sets nothing.
+        section: a scene and its plain picture -> their part of an HTML page; None has none.
         selects: True for the one task whose head turns proposals into the detections that all others read.
         mirror: regions of a picture that ``transform`` has mirrored, and their classes -> the field with whatever is
             named left or right exchanged; None where nothing is.
@@ -182,6 +184,8 @@ class RegionTask:
     metrics: tuple[Callable[[Categories], Metric], ...] = ()
     draw: Callable[[Image.Image, Scene], Image.Image] | None = None
     to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
+    margin: Callable[[Image.Image, Scene], Image.Image] | None = None
+    section: Callable[[Scene, Image.Image], str] | None = None
     selects: bool = False
     mirror: Callable[[Regions, Categories], Field] | None = None
     unknown: Callable[[Field, int], Field] | None = None

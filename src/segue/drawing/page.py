@@ -1,0 +1,158 @@
+"""Pictures and sentences as one HTML file that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from PIL import Image
+
+from segue.drawing.colors import object_colors
+from segue.drawing.scene import region_labels
+from segue.errors import UsageError
+from segue.structures import Scene
+from segue.structures.categories import Color
+
+WIDEST = 1024
+"""Pixels of the longer side at which pictures are put in."""
+QUALITY = 85
+LONGEST = 2000
+"""Characters of a text; what follows is cut off."""
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.45 system-ui, sans-serif; }
+body { margin: 0 auto; padding: 1rem; max-width: 76rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+section { border-top: 1px solid #8885; padding: 1rem 0 1.5rem; }
+.pair { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1rem; align-items: start; }
+figure { position: sticky; top: .5rem; margin: 0;
+  width: min(100%, max(var(--width) * 1px, 32rem), 88vh * var(--width) / var(--height)); }
+img { display: block; width: 100%; height: auto; }
+svg { position: absolute; inset: 0; width: 100%; height: 100%; }
+rect { fill-opacity: 0; stroke-width: 2; vector-effect: non-scaling-stroke; pointer-events: all; cursor: pointer; }
+rect.lit { fill-opacity: .3; stroke-width: 4; }
+section:has(.lit) rect:not(.lit) { stroke-opacity: .25; }
+ol { list-style: none; margin: 0; padding: 0; }
+button { all: unset; box-sizing: border-box; display: block; width: 100%; padding: .4rem .6rem; cursor: pointer;
+  border-left: .35rem solid var(--color); border-radius: .25rem; margin-bottom: .25rem; overflow-wrap: anywhere;
+  max-height: 14rem; overflow-y: auto; }
+button.lit { background: color-mix(in srgb, var(--color) 22%, transparent); }
+button:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
+bdi { display: block; } small { opacity: .65; }
+@media (max-width: 44rem) {
+  body { padding: .6rem; }
+  .pair { grid-template-columns: minmax(0, 1fr); gap: .5rem; }
+  figure { top: 0; z-index: 1; width: min(100%, 50vh * var(--width) / var(--height)); }
+}
+"""
+
+SCRIPT = """
+for (const section of document.querySelectorAll("section")) {
+  const parts = [...section.querySelectorAll("[data-region]")];
+  const regionOf = element => element?.closest("[data-region]")?.dataset.region;
+  const focused = () => section.contains(document.activeElement) ? regionOf(document.activeElement) : undefined;
+  const light = region => parts.forEach(part => part.classList.toggle("lit", part.dataset.region === region));
+  section.addEventListener("pointerover", event => light(regionOf(event.target) ?? focused()));
+  section.addEventListener("pointerleave", () => light(focused()));
+  section.addEventListener("focusin", event => light(regionOf(event.target)));
+  section.addEventListener("focusout", () => light(undefined));
+  section.addEventListener("click", event => {
+    const region = regionOf(event.target);
+    parts.find(part => part.localName === "button" && part.dataset.region === region)?.focus();
+  });
+}
+"""
+
+
+def caption_page(pictures: Iterable[tuple[Scene, Image.Image]], title: str = "Captions") -> str:
+    """An HTML page of pictures with their regions' sentences; to point at one lights the other.
+
+    Sentences are buttons, so the keyboard reaches them as well. On a narrow screen they stand below the picture.
+
+    Args:
+        pictures: scenes with captions, each with its picture.
+        title: of the page.
+
+    Raises:
+        UsageError: a picture is not of its scene's size.
+    """
+    return page_of((caption_section(scene, image) for scene, image in pictures), title)
+
+
+def page_of(sections: Iterable[str], title: str = "Captions") -> str:
+    """The page with sections as `caption_section` makes them."""
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    head = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escaped(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+    )
+    body = "\n".join(sections) or "<p>There are no pictures.</p>"
+    return f"{head}<body>\n<h1>{escaped(title)}</h1>\n{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+
+
+def caption_section(scene: Scene, image: Image.Image) -> str:
+    """One picture of the page: the picture itself, the boxes of regions that have a sentence, and the sentences.
+
+    Raises:
+        UsageError: the picture is not of the scene's size.
+    """
+    height, width = scene.size
+    if (width, height) != image.size:
+        what = f"a scene of {scene.size} with a picture of {(image.height, image.width)}"
+        raise UsageError(what, where=scene.file, cure="pass the picture that the scene was made from")
+    texts = scene.regions.captions or [""] * len(scene.regions)
+    told = [i for i, text in enumerate(texts) if text.strip()]
+    colors = [_css(color) for color in object_colors(scene)]
+    boxes, labels = scene.regions.boxes.tolist(), region_labels(scene)
+    areas = {i: (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1]) for i in told}
+    rects = [_rect(i, boxes[i], colors[i]) for i in sorted(told, key=lambda i: -areas[i])]  # small ones on top
+    items = [_item(i, texts[i], labels[i], colors[i]) for i in told]
+    name = PurePath(scene.file).name if scene.file else "picture"
+    nothing = "" if items else "<p>There is no sentence about this picture.</p>"
+    return (
+        f'<section>\n<h2><bdi>{escaped(name)}</bdi></h2>\n<div class="pair">\n'
+        f'<figure style="--width: {width}; --height: {height}">'
+        f'<img alt="" width="{width}" height="{height}" src="{_data(image)}">\n'
+        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(rects)}</svg>'
+        f"</figure>\n<ol>{''.join(items)}</ol>{nothing}\n</div>\n</section>"
+    )
+
+
+def escaped(text: str) -> str:
+    """A text as HTML shows it: signs escaped, halves of characters and control characters left out, cut if too long."""
+    sound = text[:LONGEST].encode("utf-8", "replace").decode()
+    return html.escape("".join(" " if unicodedata.category(c) == "Cc" else c for c in sound))
+
+
+def _rect(region: int, box: list[float], color: str) -> str:
+    x0, y0, x1, y1 = box
+    place = f'x="{x0:.1f}" y="{y0:.1f}" width="{max(0.0, x1 - x0):.1f}" height="{max(0.0, y1 - y0):.1f}"'
+    return f'<rect data-region="{region}" {place} stroke="{color}" fill="{color}"/>'
+
+
+def _item(region: int, text: str, label: str, color: str) -> str:
+    """A sentence, or several; each is set in the direction of its own script."""
+    lines = "".join(f'<bdi dir="auto">{escaped(line)}</bdi>' for line in text.splitlines() if line.strip())
+    button = f'<button type="button" data-region="{region}" style="--color: {color}">'
+    return f"<li>{button}{lines}<small>{escaped(label)}</small></button></li>\n"
+
+
+def _css(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def _data(image: Image.Image) -> str:
+    """The picture as a data URI."""
+    scale = min(1.0, WIDEST / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    buffer = io.BytesIO()
+    image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
