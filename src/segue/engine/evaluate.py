@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from segue.data.dataset import Dataset
+from segue.data.union import with_classes
 from segue.engine.predictor import Predictor
 from segue.errors import DataError, UsageError
 from segue.structures import Categories, Scene
@@ -37,7 +38,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: 
 
     Args:
         predictor: the model.
-        dataset: with the model's classes.
+        dataset: with the model's classes, or objects of some of them: of people alone, for one.
         progress: show a bar.
         by: a key of the annotation file's image entries, such as ``kind``; the numbers of each of its values follow as
             ``value:group/name``.
@@ -47,6 +48,7 @@ def evaluate(predictor: Predictor, dataset: Dataset, progress: bool = True, by: 
         UsageError: a picture's entry has no such key.
     """
     start = time.perf_counter()
+    dataset = in_classes_of(predictor, dataset)
     tasks = scored_tasks(predictor, dataset)
     everything = metrics_of(tasks, dataset.categories)
     parts: dict[str, list[Metric]] = {}
@@ -103,6 +105,13 @@ def scored_tasks(predictor: Predictor, dataset: Dataset) -> list[Task]:
         names = ", ".join(task.name for task in predictor.tasks)
         raise DataError(f"no annotation of {names}", where=dataset.name, cure="name a split that has some")
     return tasks
+
+
+def in_classes_of(predictor: Predictor, dataset: Dataset) -> Dataset:
+    """A set of objects of some of the model's classes, told in all of them; any other set as it is."""
+    ours, theirs = predictor.categories, dataset.categories
+    some = dataset.maps is None and ours.names != theirs.names and set(theirs.names) <= set(ours.names)
+    return with_classes(dataset, ours) if some else dataset
 
 
 def check_classes(predictor: Predictor, dataset: Dataset) -> None:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from segue.engine.recipe import TrainingSettings
+from segue.errors import RecipeError
+
+
+def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Parts of a network by name, from now on without gradients.
+
+    They also have to stay in evaluation mode, which every ``network.train()`` ends.
+
+    Raises:
+        RecipeError: there is no such part.
+    """
+    parts = dict(network.named_modules())
+    for name in names:
+        if name not in parts or not name:
+            near = difflib.get_close_matches(name, parts, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "name a part such as trunk, rpn or heads.boxes"
+            raise RecipeError(f"the network has no part {name!r}", where="training.freeze", cure=hint)
+    return [parts[name].requires_grad_(False) for name in names]
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -68,6 +68,8 @@ class TrainingSettings:
         log_every: steps between two lines of the log.
         evaluate_every: steps between two evaluations.
         checkpoint_every: steps between two resumable checkpoints.
+        freeze: parts of the network that stay as they are, such as ``trunk`` or ``heads.boxes``; what is frozen has no
+            loss either.
         patience: evaluations without a better one before training stops; 0 never stops early.
         best: the metric that decides which weights are best; of a semantic network ``semantic/mIoU`` by default.
     """
@@ -89,6 +91,7 @@ class TrainingSettings:
     log_every: int = 20
     evaluate_every: int = 500
     checkpoint_every: int = 100
+    freeze: tuple[str, ...] = ()
     patience: int = 0
     best: str = "masks/AP"
 

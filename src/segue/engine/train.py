@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from segue.data.dataset import Dataset, class_frequencies, open_dataset
@@ -21,7 +21,7 @@ from segue.data.mixture import Mixture, open_mixture
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
 from segue.engine.evaluate import evaluate, scored_tasks
 from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
-from segue.engine.optimise import learning_rate, make_optimizer, update_average
+from segue.engine.optimise import freeze, learning_rate, make_optimizer, update_average
 from segue.engine.predictor import Predictor, pick_device
 from segue.engine.recipe import Recipe, recipe_values
 from segue.engine.region_predictor import RegionPredictor
@@ -53,6 +53,7 @@ class Run:
     train: Mixture
     val: Dataset | None
     network: Network
+    frozen: list[nn.Module]
     average: Network | None
     progress: Progress
 
@@ -113,8 +114,9 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
         network.class_weights.copy_(class_weights(network, train_set.dataset))
     if recipe.training.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    frozen = freeze(network, recipe.training.freeze)
     average = copy.deepcopy(network).eval().requires_grad_(False).to(fabric.device) if recipe.training.ema else None
-    run = Run(recipe, folder, fabric, tasks, train_set, val, network, average, Progress())
+    run = Run(recipe, folder, fabric, tasks, train_set, val, network, frozen, average, Progress())
     if val is not None:
         scored_tasks(predictor_of(run), val)  # raises now what the first evaluation would
     return run
@@ -209,6 +211,8 @@ def train_step(run: Run, network: Any, optimizer: Any, batch: Batch) -> dict[str
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, s)
     network.train()
+    for part in run.frozen:
+        part.eval()
     losses = losses_of(network, batch)
     total = torch.stack(list(losses.values())).sum()
     if not bool(total.isfinite()):

@@ -69,21 +69,24 @@ class RegionNetwork(nn.Module):
         self.selector = selectors[0]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of a batch, to be added up."""
+        """The losses of a batch, to be added up; what is frozen has none."""
         levels = self.trunk(batch.images)
         raw = self.rpn(levels, tuple(batch.images.shape[-2:]))
         proposals = self.rpn.propose(raw, batch.sizes)
         truth, valid, first = pad_truth(batch)
-        losses = self.rpn.losses(raw, truth, valid, batch.searched)
+        losses = self.rpn.losses(raw, truth, valid, batch.searched) if learns(self.rpn) else {}
         sampled, images, positives = self._sample(proposals, batch, truth, valid, first)
         for name, module in self.heads.items():
+            if not learns(module):
+                continue
             head = cast(RegionHead, module)
             regions, owners = sampled, images
             if name != self.selector:  # the others learn from regions with an object only, which come first
                 regions, owners = first_slots(sampled, images, len(batch.sizes), positives)
             rois = self.pool(levels, regions.boxes, owners, head.pooled)
             losses.update(head.losses(head(rois), regions, batch.truth))
-        for name, raw_map in self.read_pixels(levels, list(self.pixel_heads)).items():
+        learning = [name for name, module in self.pixel_heads.items() if learns(module)]
+        for name, raw_map in self.read_pixels(levels, learning).items():
             losses.update(cast(PixelHead, self.pixel_heads[name]).losses(raw_map, batch.semantic))
         return losses
 
@@ -136,6 +139,11 @@ class RegionNetwork(nn.Module):
         known = None if batch.known is None else batch.known[images]
         sampled = Sampled(chosen, labels, owner, positive.reshape(-1), filled.reshape(-1), known)
         return sampled, images, min(positives, slots)
+
+
+def learns(module: nn.Module) -> bool:
+    """Whether any weight of a module has gradients."""
+    return any(parameter.requires_grad for parameter in module.parameters())
 
 
 def things_of(categories: Categories) -> Categories:
