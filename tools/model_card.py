@@ -1,8 +1,9 @@
-"""Bundle the model of a training run and put its numbers, curve and worst pictures on its card.
+"""Bundle the model of a training run and put its numbers and curve on its card.
 
     SEGUE_DATA=... python tools/model_card.py runs/nuclei --name nuclei --data dsb2018:val --by kind
+    SEGUE_DATA=... python tools/model_card.py runs/toybox --name toybox --data toybox:val
 
-Writes src/segue/models/bundled/NAME.safetensors (16-bit), docs/images/NAME_curve.png, docs/images/NAME_worst.png, and
+Writes src/segue/models/bundled/NAME.safetensors (16-bit), docs/images/NAME_curve.png, and
 the part of docs/models/NAME.md between its two markers. The numbers are those of the bundled file, not of the run.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from segue.data.dataset import Dataset, open_dataset
 from segue.data.images import to_pil
 from segue.drawing import contact_sheet, plot_curves, side_by_side
-from segue.engine.evaluate import pairs, part_of
+from segue.engine.evaluate import evaluate, pairs, part_of
 from segue.engine.load import load
 from segue.engine.picture import draw
 from segue.engine.predictor import Predictor
@@ -26,11 +27,17 @@ from segue.metrics.matching import SCORE_THRESHOLDS, Matching, best_threshold
 from segue.models.weights import read_model, write_model
 from segue.models.zoo import BUNDLED
 from segue.structures import Scene
-from segue.tasks import TASKS
+from segue.tasks import PixelTask, parsers_of
 
 BEGIN, END = "<!-- measured: written by tools/model_card.py -->", "<!-- end of measured -->"
 DOCS = Path("docs")
 Pair = tuple[Scene, Scene]
+MAIN = (
+    *("boxes/AP", "boxes/AP50", "boxes/AP75", "masks/AP", "masks/AP50", "masks/AP75"),
+    *("keypoints/AP", "keypoints/AP50", "keypoints/AP75", "keypoints/PCK_0.2"),
+    *("panoptic/PQ", "panoptic/SQ", "panoptic/RQ", "panoptic/PQ_things", "panoptic/PQ_stuff"),
+    *("semantic/mIoU", "semantic/accuracy"),
+)
 MATCHING = ("AP50", "AP75", "AP90", "AP", "precision50", "recall50")
 
 
@@ -40,20 +47,33 @@ def main() -> None:
     parse.add_argument("run", type=Path)
     parse.add_argument("--name", required=True)
     parse.add_argument("--data", required=True)
-    parse.add_argument("--by", default="kind")
+    parse.add_argument("--by", help="objects of each kind apart, and the worst pictures in docs/images/NAME_worst.png")
     options = parse.parse_args()
     target = BUNDLED / f"{options.name}.safetensors"
     model = read_model(options.run / "best.safetensors")
     notes = {key: model.notes[key] for key in ("step", "recipe") if key in model.notes}
     write_model(target, replace(model, name=options.name, notes=notes), half=True)
     predictor = load(target)
-    dataset = open_dataset(options.data, {task.name: task.parse for task in TASKS})
+    maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
+    dataset = open_dataset(options.data, parsers_of(predictor.tasks), panoptic=maps)
+    draw_curve(options.run / "metrics.jsonl", DOCS / "images" / f"{options.name}_curve.png")
+    rows = scores(predictor, dataset) if options.by is None else by_kind(predictor, dataset, options)
+    write_between(DOCS / "models" / f"{options.name}.md", "\n".join([facts(target, predictor), "", *rows]))
+
+
+def scores(predictor: Predictor, dataset: Dataset) -> list[str]:
+    """Markdown rows: the main numbers of every task."""
+    found = evaluate(predictor, dataset).numbers
+    rows = [f"| `{name}` | {100 * found[name]:.1f} |" for name in MAIN if name in found]
+    return [f"| {len(dataset)} images | |", "|---|---|", *rows]
+
+
+def by_kind(predictor: Predictor, dataset: Dataset, options: argparse.Namespace) -> list[str]:
+    """Markdown rows: numbers of each kind of picture, and the worst pictures, which are drawn, too."""
     scored = list(pairs(predictor, dataset))
     parts = [part_of(dataset, index, options.by) for index in range(len(dataset))]
-    draw_curve(options.run / "metrics.jsonl", DOCS / "images" / f"{options.name}_curve.png")
     worst = draw_worst(scored, dataset, DOCS / "images" / f"{options.name}_worst.png")
-    text = "\n".join([facts(target, predictor), "", *table(scored, parts, dataset), "", *worst])
-    write_between(DOCS / "models" / f"{options.name}.md", text)
+    return [*table(scored, parts, dataset), "", *worst]
 
 
 def facts(target: Path, predictor: Predictor) -> str:
