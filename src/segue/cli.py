@@ -69,6 +69,7 @@ def parser() -> Parser:
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add_predict(commands)
+    add_find(commands)
     add_train(commands)
     add_evaluate(commands)
     add_data(commands)
@@ -114,6 +115,18 @@ def add_pixel_options(add: Callable[..., argparse.Action]) -> None:
     add("--scales", type=numbers, default=(1.0,), metavar="A,B", help="average over these sizes, such as 0.75,1,1.25")
 
 
+def add_find(commands: Commands) -> None:
+    """`segue find`."""
+    add = add_command(commands, "find", find, "find pictures, and what is in them, by a sentence").add_argument
+    add("query", metavar="SENTENCE", help='such as "a red mug on the grass"')
+    add("folder", type=Path, metavar="FOLDER", help="with pictures; an index of them is kept inside")
+    add("--model", help="with captions: a zoo name, a .safetensors file or a run folder")
+    add("--top", type=positive, default=10, help="pictures at most (default: 10)")
+    add("--out", type=Path, metavar="DIR", help="folder for found.json and found.png")
+    add("--threshold", type=unit_interval, default=0.5, help="lowest score of what is searched (default: 0.5)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+
 def add_train(commands: Commands) -> None:
     """`segue train`."""
     add = add_command(commands, "train", train, "train a model by a recipe").add_argument
@@ -129,7 +142,9 @@ def add_evaluate(commands: Commands) -> None:
     command = add_command(commands, "evaluate", evaluate, "score a model, or saved predictions, on a data set")
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", help="a zoo name, a .safetensors file or a run folder")
-    what.add_argument("--predictions", type=Path, help="a scenes.json, a COCO results JSON, a folder of index PNGs")
+    what.add_argument(
+        "--predictions", type=Path, help="a scenes.json, a COCO results or panoptic JSON, a folder of index PNGs"
+    )
     command.add_argument("--data", required=True, metavar="DATASET[:SPLIT]", help="name, COCO JSON or folder")
     command.add_argument("--images", help="folder of the images, where it does not follow from the data set")
     command.add_argument("--by", metavar="KEY", help="also score apart by a key of the image entries, such as kind")
@@ -239,6 +254,26 @@ def predict(arguments: argparse.Namespace) -> None:
     print(f"{found}: {arguments.out}/scenes.json and pictures beside it")
 
 
+def find(arguments: argparse.Namespace) -> None:
+    """A table of the pictures that a sentence fits best, and the same as files."""
+    from segue.engine.find import captioning_model
+    from segue.engine.find import find as search_folder
+    from segue.engine.found import check_out, format_search, write_search
+    from segue.engine.load import load
+
+    imported()
+    if arguments.out:
+        check_out(arguments.out, arguments.folder)
+    predictor = load(arguments.model or captioning_model(), arguments.device)
+    search = search_folder(predictor, arguments.query, arguments.folder, arguments.top, arguments.threshold)
+    for note in search.notes:
+        print(f"segue: {printable(note)}", file=sys.stderr)
+    print("\n".join(printable(line) for line in format_search(search).splitlines()))
+    if arguments.out:
+        write_search(search, predictor.categories, arguments.out)
+    search.check()
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train, then say where the model is."""
     from segue.engine.predictions import format_table
@@ -265,6 +300,7 @@ def refuse_model_options(arguments: argparse.Namespace) -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     """A table of metrics, and the same as JSON."""
     from segue.data.dataset import open_dataset
+    from segue.engine.predicted_maps import carries_maps
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
     from segue.tasks import PixelTask, known_tasks, parsers_of
 
@@ -272,7 +308,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.predictions:
         refuse_model_options(arguments)
         tasks = known_tasks()
-        dataset = open_dataset(arguments.data, parsers_of(tasks), arguments.images, need_images=False)
+        dataset = open_dataset(
+            arguments.data,
+            parsers_of(tasks),
+            arguments.images,
+            need_images=False,
+            panoptic=carries_maps(arguments.predictions),
+        )
         scores = evaluate_predictions(arguments.predictions, dataset, tasks)
     else:
         from segue.engine.evaluate import evaluate as score

@@ -50,7 +50,15 @@ ZOO = [
         metric="see docs/models/nuclei.md",
         licence="Apache-2.0 (trained on CC0 data)",
         file="nuclei.safetensors",
-    )
+    ),
+    ZooModel(
+        name="toybox",
+        tasks="boxes, masks, keypoints, semantic, panoptic",
+        classes="13 things, 6 stuff",
+        metric="see docs/models/toybox.md",
+        licence="Apache-2.0 (trained on Toybox)",
+        file="toybox.safetensors",
+    ),
 ]
 
 
