@@ -302,7 +302,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from segue.data.dataset import open_dataset
     from segue.engine.predicted_maps import carries_maps
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
-    from segue.tasks import PixelTask, known_tasks, parsers_of
+    from segue.tasks import CAPTIONS, PixelTask, known_tasks, parsers_of
 
     imported()
     if arguments.predictions:
@@ -324,6 +324,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
         maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
         dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images, panoptic=maps)
         scores = score(predictor, dataset, by=arguments.by)
+        if CAPTIONS in predictor.tasks and CAPTIONS.annotated(dataset):
+            from segue.engine.search_numbers import search_numbers
+
+            scores.numbers.update(search_numbers(predictor, dataset))
     print("\n".join(printable(line) for line in format_table(scores.numbers).splitlines()))
     if arguments.out:
         write_metrics(arguments.out, scores.numbers, scores.pictures)

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from segue.data.geometry import Geometry
 from segue.data.images import read_image
 from segue.data.inputs import find_inputs, is_video
-from segue.data.transforms import resized_size
 from segue.engine.predictor import Predictor
 from segue.engine.query_scores import query_scores
 from segue.engine.recipe import to_plain
@@ -27,7 +25,6 @@ from segue.engine.region_predictor import RegionPredictor
 from segue.errors import ImageError, SomeInputsFailed, UsageError
 from segue.models.weights import content_hash
 from segue.models.zoo import ZOO
-from segue.nn.normalise import normalise, pad_images
 from segue.nn.vocabulary import Vocabulary, tokenise
 from segue.structures import Regions
 from segue.tasks import CAPTIONS
@@ -205,14 +202,11 @@ def model_hash(predictor: RegionPredictor) -> str:
 @torch.no_grad()
 def look(predictor: RegionPredictor, image: Tensor, stamp: Stamp, threshold: float) -> Entry:
     """The regions of a picture (3, H, W) uint8 with a score of at least ``threshold``, and their codes."""
-    size, network, device = (image.shape[1], image.shape[2]), predictor.network, predictor.device
-    resized = resized_size(size, predictor.resize)
-    padded, sizes = pad_images([Geometry.resize(size, resized).image(image)], network.multiple)
-    padded, sizes = padded.to(device), sizes.to(device)
-    x = normalise(padded, sizes, network.conventions).contiguous(memory_format=torch.channels_last)
+    size, network = (image.shape[1], image.shape[2]), predictor.network
+    x, sizes = predictor.inputs([predictor.resized(image)])
     levels, found = network.find(x, sizes)
     kept = found.valid[0] & (found.scores[0] >= threshold)
     boxes, labels, scores = found.boxes[0, kept], found.labels[0, kept], found.scores[0, kept]
     codes: Tensor = network.read(levels, boxes, torch.zeros_like(labels), [CAPTIONS.name])[CAPTIONS.name]
-    scale = boxes.new_tensor([size[1] / resized[1], size[0] / resized[0]] * 2)
+    scale = boxes.new_tensor([size[1], size[0]] * 2) / sizes[0].flip(0).repeat(2)
     return Entry(stamp, size, Regions(boxes * scale, labels, scores).to("cpu"), halved(codes))

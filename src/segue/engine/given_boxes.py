@@ -12,7 +12,6 @@ from torch import Tensor
 from segue.data.geometry import Geometry
 from segue.data.transforms import resized_size
 from segue.engine.region_predictor import RegionPredictor
-from segue.nn.normalise import normalise, pad_images
 from segue.structures import Regions, Scene
 from segue.tasks import RegionTask
 
@@ -48,9 +47,8 @@ def given_scene(predictor: RegionPredictor, image: Tensor, given: Regions, file:
 def raw_outputs(predictor: RegionPredictor, image: Tensor, boxes: Tensor, geometry: Geometry) -> dict[str, Any]:
     """What the region heads say, by task, of a picture (3, H, W) and its boxes (N, 4), both changed by ``geometry``."""
     network, device = predictor.network, predictor.device
-    padded, sizes = pad_images([geometry.image(image)], network.multiple)
-    x = normalise(padded.to(device), sizes.to(device), network.conventions)
-    levels = network.trunk(x.contiguous(memory_format=torch.channels_last))
+    x, _ = predictor.inputs([geometry.image(image)])
+    levels = network.trunk(x)
     owners = torch.zeros(len(boxes), dtype=torch.int64, device=device)
     tasks = [task.name for task in predictor.tasks if isinstance(task, RegionTask)]
     return network.read(levels, geometry.boxes(boxes).to(x), owners, tasks)

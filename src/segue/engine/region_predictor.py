@@ -46,7 +46,7 @@ class RegionPredictor(Predictor):
     @torch.no_grad()  # not inference_mode: its tensors could not be used in anything that learns or writes in place
     def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
         """Decoded pictures (3, H, W) uint8 with their files, through the network together."""
-        x, sizes = self._inputs([picture for picture, _ in pictures])
+        x, sizes = self.inputs([self.resized(picture) for picture, _ in pictures])
         levels, found = self.network.find(x, sizes)
         index = (found.valid & (found.scores >= threshold)).nonzero()  # (R, 2) image and slot, image by image
         owners, slots = index[:, 0], index[:, 1]
@@ -61,11 +61,13 @@ class RegionPredictor(Predictor):
             scenes.append(self._with_maps(scene, maps))
         return scenes
 
-    def _inputs(self, pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Pictures (3, H, W) uint8 -> normalised, padded (B, 3, h, w), and their sizes (B, 2) before the padding."""
-        sizes = [(picture.shape[1], picture.shape[2]) for picture in pictures]
-        resizings = [Geometry.resize(size, resized_size(size, self.resize)) for size in sizes]
-        images = [resizing.image(picture) for resizing, picture in zip(resizings, pictures, strict=True)]
+    def resized(self, picture: Tensor) -> Tensor:
+        """A picture (3, H, W) uint8 in the size in which the network sees it."""
+        size = (picture.shape[1], picture.shape[2])
+        return Geometry.resize(size, resized_size(size, self.resize)).image(picture)
+
+    def inputs(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Images (3, h, w) uint8 -> normalised, padded (B, 3, H, W), and their sizes (B, 2) before the padding."""
         padded, shown = pad_images(images, self.network.multiple)
         padded, shown = padded.to(self.device), shown.to(self.device)
         x = normalise(padded, shown, self.network.conventions)
@@ -74,7 +76,7 @@ class RegionPredictor(Predictor):
     @torch.no_grad()
     def _probabilities(self, name: str, picture: Tensor) -> Tensor:
         """What the pixel head of a task says of a picture (3, H, W) uint8: (outputs, H, W), on the CPU."""
-        x, sizes = self._inputs([picture])
+        x, sizes = self.inputs([self.resized(picture)])
         raw = self.network.read_pixels(self.network.trunk(x), [name])[name]
         found: Tensor = self._pixel_head(name).probabilities(raw[0], tuple(sizes[0].tolist()), tuple(picture.shape[1:]))
         return found.cpu()
