@@ -6,11 +6,13 @@ from pathlib import Path
 
 import torch
 
+from segue.engine.densecap_predictor import DenseCapPredictor
 from segue.engine.predictor import Predictor, pick_device
-from segue.engine.recipe import check_network, check_semantic
+from segue.engine.recipe import check_densecap, check_network, check_semantic
 from segue.engine.region_predictor import RegionPredictor
 from segue.engine.semantic_predictor import SemanticPredictor
 from segue.errors import CheckpointError
+from segue.models.densecap import DENSECAP_TASKS, DenseCap
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, load_state, read_model
@@ -45,6 +47,9 @@ def build(file: ModelFile, where: str) -> Predictor:
     if "semantic" in file.network:
         semantic = SemanticNetwork(check_semantic(file.network["semantic"], where), len(categories))
         return SemanticPredictor(file.name, semantic, categories, [SEMANTIC], file.resize, file.notes)
+    if "densecap" in file.network:
+        densecap = DenseCap(check_densecap(file.network["densecap"], where), categories)
+        return DenseCapPredictor(file.name, densecap, categories, DENSECAP_TASKS, file.resize, file.notes)
     tasks = tasks_named(list(file.network.get("tasks", {})))
     network = RegionNetwork(check_network(file.network, tasks, where), categories, tasks)
     return RegionPredictor(file.name, network, categories, tasks, file.resize, file.notes)

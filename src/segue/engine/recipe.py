@@ -14,10 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 from segue.data.mixture import Source
 from segue.data.transforms import Augmentation
 from segue.errors import RecipeError
+from segue.models.densecap import DENSECAP_TASKS, DenseCapSettings
 from segue.models.region_network import check_needs
 from segue.models.semantic_network import SemanticSettings
 from segue.models.settings import NetworkSettings
-from segue.tasks import Task, known_tasks
+from segue.tasks import Task, known_tasks, tasks_named
+
+Kind = Literal["network", "semantic", "densecap"]
+"""What a recipe trains: the key that says how."""
+
+BEST = {"semantic": "semantic/mIoU", "densecap": "captions/mAP"}
+"""Which metric decides by default, of kinds other than a region network."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class TrainingSettings:
         freeze: parts of the network that stay as they are, such as ``trunk`` or ``heads.boxes``; what is frozen has no
             loss either.
         patience: evaluations without a better one before training stops; 0 never stops early.
-        best: the metric that decides which weights are best; of a semantic network ``semantic/mIoU`` by default.
+        best: the metric that decides which weights are best; by default `BEST` of other networks.
     """
 
     steps: int
@@ -113,6 +120,7 @@ class Recipe:
         training: how.
         network: what: a region network.
         semantic: or a network that labels every pixel; then ``network`` says nothing.
+        densecap: or DenseCap, boxes and sentences without classes; then neither says anything.
         augmentation: how training pictures are varied, and how all pictures are resized.
         weights: a model file to start from; heads that do not fit are fresh.
     """
@@ -122,8 +130,16 @@ class Recipe:
     training: TrainingSettings
     network: NetworkSettings = field(default_factory=NetworkSettings)
     semantic: SemanticSettings | None = None
+    densecap: DenseCapSettings | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     weights: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the kinds of network it is about."""
+        if self.densecap is not None:
+            return "densecap"
+        return "network" if self.semantic is None else "semantic"
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -143,14 +159,13 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
     """Plain values -> a recipe, heads' settings included."""
-    if values.get("semantic") is not None:
-        if "network" in values:
-            raise RecipeError("both network and semantic", where=where, cure="leave one of them out")
-        semantic = check_semantic(values["semantic"], where, "semantic.")
-        rest: Recipe = _checked(Recipe, {key: value for key, value in values.items() if key != "semantic"}, where)
-        training = rest.training if "best" in values["training"] else replace(rest.training, best="semantic/mIoU")
-        return replace(rest, training=training, semantic=semantic)
-    recipe: Recipe = _checked(Recipe, values, where)
+    kinds = [kind for kind in get_args(Kind) if values.get(kind) is not None]
+    if len(kinds) > 1:
+        raise RecipeError(f"both {kinds[0]} and {kinds[1]}", where=where, cure="leave one of them out")
+    rest = {key: value for key, value in values.items() if key not in BEST}
+    recipe: Recipe = _checked(Recipe, rest, where)
+    if kinds and kinds[0] in BEST:
+        return _with_kind(recipe, kinds[0], values, where)
     tasks = {task.name: task for task in known_tasks()}
     heads = {}
     for name, settings in recipe.network.tasks.items():
@@ -159,6 +174,14 @@ def check_recipe(values: Mapping[str, Any], where: str) -> Recipe:
         heads[name] = _checked(tasks[name].settings, settings or {}, where, f"network.tasks.{name}.")
     check_needs([tasks[name] for name in heads], f"{where}: ")
     return replace(recipe, network=replace(recipe.network, tasks=heads))
+
+
+def _with_kind(recipe: Recipe, kind: str, values: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe with its part of one of the kinds in `BEST`."""
+    training = recipe.training if "best" in values["training"] else replace(recipe.training, best=BEST[kind])
+    if kind == "densecap":
+        return replace(recipe, training=training, densecap=check_densecap(values[kind], where, "densecap."))
+    return replace(recipe, training=training, semantic=check_semantic(values[kind], where, "semantic."))
 
 
 def check_network(values: Mapping[str, Any], tasks: Sequence[Task], where: str) -> NetworkSettings:
@@ -175,6 +198,19 @@ def check_semantic(values: Mapping[str, Any], where: str, prefix: str = "") -> S
     return replace(settings, network={name: _checked(kind.settings, own or {}, where, f"{prefix}network.{name}.")})
 
 
+def check_densecap(values: Mapping[str, Any], where: str, prefix: str = "") -> DenseCapSettings:
+    """Plain values -> settings of DenseCap."""
+    settings: DenseCapSettings = _checked(DenseCapSettings, values, where, prefix)
+    return settings
+
+
+def tasks_of(recipe: Recipe) -> list[Task]:
+    """What is learned; a semantic network does without tasks."""
+    if recipe.kind == "network":
+        return tasks_named(list(recipe.network.tasks))
+    return DENSECAP_TASKS if recipe.kind == "densecap" else []
+
+
 def to_plain(settings: Any) -> dict[str, Any]:
     """A recipe or a part of it as plain dicts and lists, ready for YAML or JSON."""
     plain: dict[str, Any] = TypeAdapter(dict[str, Any]).dump_python(asdict(settings), mode="json")
@@ -183,8 +219,8 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """What `check_recipe` makes the recipe of again: all values of the one kind of network that it has."""
-    unused = "semantic" if recipe.semantic is None else "network"
-    return {key: value for key, value in to_plain(recipe).items() if key != unused}
+    unused = {*get_args(Kind)} - {recipe.kind}
+    return {key: value for key, value in to_plain(recipe).items() if key not in unused}
 
 
 def _checked(kind: type[Any], values: Mapping[str, Any], where: str, prefix: str = "") -> Any:

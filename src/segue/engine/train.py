@@ -19,27 +19,29 @@ from tqdm import tqdm
 from segue.data.dataset import Dataset, class_frequencies, open_dataset
 from segue.data.mixture import Mixture, open_mixture
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
+from segue.engine.densecap_predictor import DenseCapPredictor
 from segue.engine.evaluate import evaluate, scored_tasks
 from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
 from segue.engine.optimise import freeze, learning_rate, make_optimizer, update_average
 from segue.engine.predictor import Predictor, pick_device
-from segue.engine.recipe import Recipe, recipe_values
+from segue.engine.recipe import Recipe, recipe_values, tasks_of
 from segue.engine.region_predictor import RegionPredictor
 from segue.engine.samples import write_samples
 from segue.engine.semantic_predictor import SemanticPredictor
 from segue.errors import DataError, RecipeError, TrainingError, UsageError
 from segue.files import atomic_write
 from segue.models.batch import Batch
+from segue.models.densecap import DenseCap, with_vocabulary
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
 from segue.models.zoo import find_model
 from segue.nn.pixel_losses import median_frequency
-from segue.tasks import SEMANTIC, PixelTask, RegionTask, Task, parsers_of, tasks_named
+from segue.tasks import SEMANTIC, PixelTask, RegionTask, Task, parsers_of
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
-Network = RegionNetwork | SemanticNetwork
+Network = RegionNetwork | SemanticNetwork | DenseCap
 
 
 @dataclass
@@ -101,7 +103,7 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
 
 def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     """Open the data, build the network, and claim the folder."""
-    tasks = tasks_named(list(recipe.network.tasks)) if recipe.semantic is None else []
+    tasks = tasks_of(recipe)
     train_set, val = open_data(recipe, tasks)
     recipe = prepared(recipe, tasks, train_set.dataset)
     torch.manual_seed(recipe.training.seed)
@@ -133,6 +135,8 @@ def open_data(recipe: Recipe, tasks: Sequence[Task]) -> tuple[Mixture, Dataset |
 
 def prepared(recipe: Recipe, tasks: Sequence[Task], dataset: Dataset) -> Recipe:
     """The recipe with what its tasks learn from the training data beforehand, such as a vocabulary."""
+    if recipe.densecap is not None:
+        return replace(recipe, densecap=with_vocabulary(recipe.densecap, dataset))
     heads = {task.name: recipe.network.head(task) for task in tasks}
     for task in tasks:
         if isinstance(task, RegionTask) and task.prepare is not None:
@@ -142,6 +146,8 @@ def prepared(recipe: Recipe, tasks: Sequence[Task], dataset: Dataset) -> Recipe:
 
 def make_network(recipe: Recipe, dataset: Dataset, tasks: Sequence[Task]) -> Network:
     """The recipe's network for the data set's classes, with fresh weights."""
+    if recipe.densecap is not None:
+        return DenseCap(recipe.densecap, dataset.categories)
     if recipe.semantic is None:
         return RegionNetwork(recipe.network, dataset.categories, tasks)
     if not SEMANTIC.annotated(dataset):
@@ -290,7 +296,7 @@ def model_file(run: Run, numbers: dict[str, float]) -> ModelFile:
     plain = recipe_values(run.recipe)
     return ModelFile(
         name=run.recipe.name,
-        network=plain["network"] if "network" in plain else {"semantic": plain["semantic"]},
+        network=plain["network"] if run.recipe.kind == "network" else {run.recipe.kind: plain[run.recipe.kind]},
         categories=run.train.dataset.categories.to_json(),
         resize=run.recipe.augmentation.resize,
         state=run.scored.state_dict(),
@@ -303,6 +309,8 @@ def predictor_of(run: Run) -> Predictor:
     name, classes, resize = run.recipe.name, run.train.dataset.categories, run.recipe.augmentation.resize
     if isinstance(run.scored, SemanticNetwork):
         return SemanticPredictor(name, run.scored, classes, [SEMANTIC], resize)
+    if isinstance(run.scored, DenseCap):
+        return DenseCapPredictor(name, run.scored, classes, run.tasks, resize)
     return RegionPredictor(name, run.scored, classes, run.tasks, resize)
 
 

@@ -1,0 +1,54 @@
+"""DenseCap ready for use: pictures in, Scenes with boxes and a sentence about each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segue.data.geometry import Geometry
+from segue.data.transforms import resized_size
+from segue.engine.predictor import Predictor
+from segue.engine.tiles import predict_tiled
+from segue.models.densecap import DenseCap
+from segue.nn.normalise import normalise, pad_images
+from segue.structures import Regions, Scene
+from segue.tasks import CAPTIONS
+
+
+class DenseCapPredictor(Predictor):
+    """Finds regions of category 0 and tells what is in them."""
+
+    network: DenseCap
+
+    def tiled(self, image: Tensor, side: int, threshold: float, file: str | None = None) -> Scene:
+        """As of `Predictor`; a region on a tile's edge comes out once."""
+        return predict_tiled(self, image, side, threshold, file)
+
+    @torch.no_grad()
+    def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
+        """As of `Predictor`."""
+        sizes = [(picture.shape[1], picture.shape[2]) for picture, _ in pictures]
+        resized = [
+            Geometry.resize(size, resized_size(size, self.resize)).image(picture)
+            for size, (picture, _) in zip(sizes, pictures, strict=True)
+        ]
+        padded, shown = (values.to(self.device) for values in pad_images(resized, self.network.multiple))
+        x = normalise(padded, shown, self.network.conventions).contiguous(memory_format=torch.channels_last)
+        found, codes = self.network.find(x, shown)
+        kept = found.valid & (found.scores >= threshold)
+        scenes = []
+        for i, (size, (_, file)) in enumerate(zip(sizes, pictures, strict=True)):
+            scale = found.boxes.new_tensor([size[1], size[0]] * 2) / shown[i].flip(0).repeat(2)
+            own = kept[i]
+            regions = Regions(found.boxes[i, own] * scale, found.labels[i, own], found.scores[i, own])
+            regions = self._told(regions, codes[i, own], size).to("cpu")
+            scenes.append(Scene(size, self.categories, regions, file=file))
+        return scenes
+
+    def _told(self, regions: Regions, codes: Tensor, size: tuple[int, int]) -> Regions:
+        """The regions with a sentence each, unless that is not wanted."""
+        if CAPTIONS not in self.tasks:
+            return regions
+        return regions.with_field(CAPTIONS.name, self.network.captions.decode(codes, regions, size))
