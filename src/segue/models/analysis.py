@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segue.errors import UsageError
+from segue.models.densecap import DenseCap
 from segue.models.probe import LONGEST, USUAL, Probe, round_up, side_multiple, without_norms
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
@@ -163,7 +164,7 @@ def cost(model: nn.Module | HasNetwork, size: tuple[int, int]) -> Cost:
 def pixel_network(model: nn.Module | HasNetwork) -> nn.Module:
     """The network inside a model that maps (B, 3, H, W) to (B, K, h, w); raises `UsageError` for one of regions."""
     network = model if isinstance(model, nn.Module) else model.network
-    if isinstance(network, RegionNetwork):
+    if isinstance(network, RegionNetwork | DenseCap):
         raise UsageError("a network that finds objects scores no pixels", cure="use a semantic model")
     return network.body if isinstance(network, SemanticNetwork) else network
 
