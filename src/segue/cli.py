@@ -374,5 +374,5 @@ def models(arguments: argparse.Namespace) -> None:
     from segue.models.zoo import ZOO
 
     for model in ZOO:
-        print(f"{model.name:10} {model.tasks:14} {model.classes:14} {model.metric}, {model.megabytes:.1f} MB, bundled")
-        print(f"{'':10} {model.licence}")
+        print(f"{model.name:10} {model.tasks}; {model.classes}")
+        print(f"{'':10} {model.metric}; {model.megabytes:.1f} MB, bundled; {model.licence}")
