@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue.data.words import tokenise
 from segue.errors import RecipeError
-from segue.nn.vocabulary import UNKNOWN, Vocabulary, tokenise
+from segue.nn.vocabulary import UNKNOWN, Vocabulary
 
 SMALL = Vocabulary(("a", "red", "mug"))
 

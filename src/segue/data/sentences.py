@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import string
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -14,6 +12,7 @@ from tqdm import tqdm
 from segue.data.check import Fault, Report
 from segue.data.images import read_image
 from segue.data.records import Annotation, Dataset, Parser, Record
+from segue.data.words import tokenise
 from segue.errors import DataError, ImageError
 from segue.structures import Categories
 
@@ -82,21 +81,12 @@ def refuse(faults: Sequence[Fault], place: Path, name: str) -> None:
 
 def sentence_fault(text: str, longest: int, where: str) -> Fault | None:
     """Why a sentence is left out: it has no word, or more than ``longest``."""
-    words = count_words(text)
+    words = len(tokenise(text))
     if not words:
         return Fault("sentence-empty", "it has no word; left out", where, fatal=False)
     if words > longest:
         return Fault("sentence-long", f"{words} words, more than {longest}; left out", where, fatal=False)
     return None
-
-
-def count_words(text: str) -> int:
-    """Parts between spaces that hold more than punctuation and control characters."""
-    return sum(any(map(_is_written, part)) for part in text.split())
-
-
-def _is_written(character: str) -> bool:
-    return character not in string.punctuation and unicodedata.category(character)[0] not in "PC"
 
 
 def _picture_faults(record: Record) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from segue.data.images import read_image
 from segue.data.inputs import find_inputs, is_video
+from segue.data.words import tokenise
 from segue.engine.predictor import Predictor
 from segue.engine.query_scores import query_scores
 from segue.engine.recipe import to_plain
@@ -25,7 +26,7 @@ from segue.engine.region_predictor import RegionPredictor
 from segue.errors import ImageError, SomeInputsFailed, UsageError
 from segue.models.weights import content_hash
 from segue.models.zoo import ZOO
-from segue.nn.vocabulary import Vocabulary, tokenise
+from segue.nn.vocabulary import Vocabulary
 from segue.structures import Regions
 from segue.tasks import CAPTIONS
 from segue.tasks.captions import CaptionHead

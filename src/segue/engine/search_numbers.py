@@ -10,13 +10,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segue.data.dataset import Dataset
+from segue.data.words import tokenise
 from segue.engine.find import THRESHOLD, caption_head, look
 from segue.engine.predictor import Predictor
 from segue.engine.query_scores import query_scores
 from segue.engine.region_predictor import RegionPredictor
 from segue.metrics.retrieval import retrieval_numbers
 from segue.nn.language import log_likelihood
-from segue.nn.vocabulary import tokenise
 from segue.tasks.captions import CaptionHead, usable
 
 ROUNDING = 1e-3

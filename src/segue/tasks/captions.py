@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.records import Dataset
+from segue.data.words import tokenise
 from segue.drawing import caption_section, draw_captions, object_colors
 from segue.errors import DataError
 from segue.metrics.captions import CaptionAP
 from segue.nn.conventions import Conventions
 from segue.nn.language import Kind, beam_search, greedy, log_likelihood, make_decoder, sentence_loss
-from segue.nn.vocabulary import Vocabulary, tokenise
+from segue.nn.vocabulary import Vocabulary
 from segue.structures import Categories, Field, Regions, Scene
 from segue.tasks.task import RegionTask, Sampled
 
