@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segue.errors import DataError
 from segue.structures.masks import Masks
+from segue.structures.meshes import Mesh
 
 Field = Tensor | Masks | list[Any]
 """What a task knows of N regions: a tensor (N, ...), `Masks`, or a list of N values."""
@@ -31,7 +32,7 @@ class Regions:
         keypoints: (N, K, 3) float32, ``x, y, score or visibility``, K as of the category with the most; zeros where a
             category has fewer, and for points that are not labelled. Visibility is 1 (occluded) or 2.
         captions: one sentence each.
-        meshes: one each.
+        meshes: `Mesh`, one each.
         extra: fields of tasks from outside the package, by the task's name.
     """
 
@@ -43,7 +44,7 @@ class Regions:
     masks: Masks | None = None
     keypoints: Tensor | None = None
     captions: list[str] | None = None
-    meshes: list[Any] | None = None
+    meshes: list[Mesh] | None = None
     extra: Mapping[str, Field] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
