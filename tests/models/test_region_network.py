@@ -111,3 +111,13 @@ def test_wrong_number_of_anchor_sizes_is_named() -> None:
 def test_a_network_needs_one_task_that_selects() -> None:
     with pytest.raises(RecipeError, match="exactly one"):
         RegionNetwork(SMALL, CATEGORIES, [MASKS])
+
+
+def test_a_head_that_wants_several_sides_gets_what_it_would_get_one_by_one() -> None:
+    network = make().eval()
+    levels = network.trunk(torch.randn(1, 3, 96, 96))
+    boxes, images = torch.tensor([[10.0, 12, 40, 44], [3, 2, 90, 80]]), torch.tensor([0, 0])
+    fine, coarse = network.pool(levels, boxes, images, (14, 7))
+    assert fine.shape[-1] == 14
+    assert torch.equal(fine, network.pool(levels, boxes, images, 14))
+    assert torch.equal(coarse, network.pool(levels, boxes, images, 7))

@@ -112,13 +112,19 @@ class RegionNetwork(nn.Module):
         """What the heads among ``tasks`` that read the whole pyramid say: raw outputs (B, ...) by task."""
         return {name: module(levels[:-1]) for name, module in self.pixel_heads.items() if name in tasks}
 
-    def pool(self, levels: list[Tensor], boxes: Tensor, images: Tensor, output: int) -> Tensor:
-        """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size -> (R, C, output, output)."""
+    def pool(self, levels: list[Tensor], boxes: Tensor, images: Tensor, sides: int | tuple[int, ...]) -> Any:
+        """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size.
+
+        Returns:
+            (R, C, side, side); a tuple of such, where ``sides`` is a tuple.
+        """
+        if isinstance(sides, tuple):
+            return tuple(self.pool(levels, boxes, images, side) for side in sides)
         c, strides = self.conventions, self.trunk.strides[:-1]
         finest = strides[0].bit_length() - 1  # log2
         chosen = assign_levels(boxes, finest, finest + len(strides) - 1, c.level_eps_inside)
         scales = [1 / s for s in strides]
-        return multilevel_roi_align(levels[:-1], scales, boxes, images, chosen, output, c.roi_sampling, c.roi_aligned)
+        return multilevel_roi_align(levels[:-1], scales, boxes, images, chosen, sides, c.roi_sampling, c.roi_aligned)
 
     @torch.no_grad()
     def _sample(

@@ -114,6 +114,7 @@ class Meshes:
     def unpack(self) -> list[tuple[Tensor, Tensor]]:
         """Each mesh's (V_i, 3) vertices and (F_i, 3) faces, which index them."""
         first = self.vertex_counts.cumsum(0) - self.vertex_counts
-        vertices = self.vertices.split(self.vertex_counts.tolist())
-        faces = (self.faces - first.repeat_interleave(self.face_counts)[:, None]).split(self.face_counts.tolist())
+        vertices = torch.split(self.vertices, self.vertex_counts.tolist())
+        own = self.faces - first.repeat_interleave(self.face_counts)[:, None]
+        faces = torch.split(own, self.face_counts.tolist())
         return list(zip(vertices, faces, strict=True))

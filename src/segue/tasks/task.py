@@ -56,11 +56,11 @@ class Detections:
 class RegionHead(Protocol):
     """The network of one task: sees RoI features, nothing else of the picture. Subclass `nn.Module`, too."""
 
-    pooled: int
-    """Side of the RoIAlign output that the head wants."""
+    pooled: int | tuple[int, ...]
+    """Side of the RoIAlign output that the head wants, or several sides."""
 
-    def __call__(self, rois: Tensor) -> Any:
-        """(R, C, pooled, pooled) -> raw output, a tensor (R, ...) or a tuple of such."""
+    def __call__(self, rois: Any) -> Any:
+        """(R, C, pooled, pooled), or a tuple of such -> raw output, a tensor (R, ...) or a tuple of such."""
 
     def losses(self, raw: Any, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
         """Scalars to add up. ``truth`` are the annotated regions of the whole batch, packed."""
