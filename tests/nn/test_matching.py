@@ -11,6 +11,14 @@ def test_match_follows_the_thresholds_and_keeps_the_best_box_of_every_object() -
     assert match(overlaps, valid, 0.3, 0.7, keep_best=True).tolist() == [[0, 1, BELOW, BELOW]]
 
 
+def test_what_hardly_touches_an_object_can_be_left_out() -> None:
+    overlaps = torch.tensor([[[0.8, 0.4, 0.19, 0.0]]])
+    valid = torch.ones(1, 1, dtype=torch.bool)
+    assert match(overlaps, valid, 0.5, 0.5, False, ignored=0.2).tolist() == [[0, BELOW, BETWEEN, BETWEEN]]
+    assert match(overlaps[..., 2:], valid, 0.5, 0.5, True, ignored=0.2).tolist() == [[0, BETWEEN]]
+    assert match(overlaps[:, :0], valid[:, :0], 0.5, 0.5, False, ignored=0.2).tolist() == [[BETWEEN] * 4]
+
+
 def test_padding_never_matches_and_an_object_without_overlap_claims_no_box() -> None:
     overlaps = torch.tensor([[[0.9, 0.0], [0.0, 0.0]]])
     assert match(overlaps, torch.tensor([[False, True]]), 0.3, 0.7, keep_best=True).tolist() == [[BELOW, BELOW]]

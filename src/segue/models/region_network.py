@@ -134,7 +134,7 @@ class RegionNetwork(nn.Module):
         s = self.settings.regions
         boxes = torch.cat([proposals.boxes, truth], 1)  # the true boxes are proposals, too
         usable = torch.cat([proposals.valid, valid], 1) & batch.searched[:, None]
-        matched = match(box_iou(truth, boxes), valid, s.positive, s.positive, keep_best=False)
+        matched = match(box_iou(truth, boxes), valid, s.positive, s.positive, keep_best=False, ignored=s.ignored)
         positives = int(s.samples * s.positive_share)
         index, positive, filled = sample(matched, usable, s.samples, positives)
         owner = (matched.gather(1, index).clamp(min=0) + first[:, None]).reshape(-1)

@@ -21,11 +21,13 @@ class RegionSettings:
         samples: proposals per image in the losses.
         positive_share: at most this share of them covers an object.
         positive: a proposal with this IoU or more covers an object; the rest is background.
+        ignored: but not a proposal below this IoU with every object.
     """
 
     samples: int = 512
     positive_share: float = 0.25
     positive: float = 0.5
+    ignored: float = 0.0
 
 
 @dataclass(frozen=True)

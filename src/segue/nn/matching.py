@@ -8,7 +8,7 @@ from torch import Tensor
 BELOW, BETWEEN = -1, -2  # values of `match` where no object is answered for
 
 
-def match(overlaps: Tensor, valid: Tensor, low: float, high: float, keep_best: bool) -> Tensor:
+def match(overlaps: Tensor, valid: Tensor, low: float, high: float, keep_best: bool, ignored: float = 0.0) -> Tensor:
     """Give every box an object, or none (Faster R-CNN, section 3.1.2).
 
     Args:
@@ -17,17 +17,19 @@ def match(overlaps: Tensor, valid: Tensor, low: float, high: float, keep_best: b
         low: below it a box is background.
         high: from it on a box answers for its best object.
         keep_best: the best box of every object answers for its own best object even below ``high``.
+        ignored: below it a box is neither background nor answers for anything (Mesh R-CNN: where few objects of a
+            picture are annotated, what is far from them may be another).
 
     Returns:
         (B, A) int64: the object's slot, `BELOW` or `BETWEEN`.
     """
     b, g, a = overlaps.shape
     if g == 0:
-        return torch.full((b, a), BELOW, dtype=torch.int64, device=overlaps.device)
+        return torch.full((b, a), BETWEEN if ignored > 0 else BELOW, dtype=torch.int64, device=overlaps.device)
     overlaps = overlaps.masked_fill(~valid[:, :, None], -1.0)
     best, matched = overlaps.max(1)  # (B, A)
     answer = matched.where(best >= high, torch.full_like(matched, BETWEEN))
-    answer = answer.masked_fill(best < low, BELOW)
+    answer = answer.masked_fill(best < low, BELOW).masked_fill(best.clamp(min=0) < ignored, BETWEEN)
     if keep_best:
         peak = overlaps.amax(2, keepdim=True)  # (B, G, 1)
         is_peak = ((overlaps == peak) & (peak > 0)).any(1)

@@ -26,6 +26,7 @@ class ProposalSettings:
         ratios: height to width of the anchors.
         positive: an anchor with this IoU or more answers for an object.
         negative: an anchor below this IoU with every object is background.
+        ignored: but not an anchor below this one.
         samples: anchors per image in the loss.
         positive_share: at most this share of them has an object.
         pre_nms_train: best proposals per level before NMS, in training.
@@ -39,6 +40,7 @@ class ProposalSettings:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     positive: float = 0.7
     negative: float = 0.3
+    ignored: float = 0.0
     samples: int = 256
     positive_share: float = 0.5
     pre_nms_train: int = 2000
@@ -132,7 +134,7 @@ class RPN(nn.Module):
         """
         s, c = self.settings, self.conventions
         with torch.no_grad():
-            matched = match(box_iou(truth, raw.anchors), truth_valid, s.negative, s.positive, keep_best=True)
+            matched = match(box_iou(truth, raw.anchors), truth_valid, s.negative, s.positive, True, s.ignored)
             usable = searched[:, None].expand_as(matched)
             index, positive, filled = sample(matched, usable, s.samples, int(s.samples * s.positive_share))
             owners = matched.gather(1, index).clamp(min=0)
