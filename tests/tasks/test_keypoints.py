@@ -102,6 +102,9 @@ def test_loss_is_the_mean_over_the_labelled_keypoints_of_the_batch() -> None:
     one = float(head.losses(raw, sampled([0, 2], [True, False]), truth([0, 2], [first, second]))["keypoints"])
     other = float(head.losses(raw, sampled([0, 2], [False, True]), truth([0, 2], [first, second]))["keypoints"])
     assert both == pytest.approx((3 * one + other) / 4, rel=1e-5)
+    equal = KeypointHead(64, MIXED, SEGUE, KeypointSettings(channels=8, equal_objects=True))
+    balanced = float(equal.losses(raw, sampled([0, 2]), truth([0, 2], [first, second]))["keypoints"])
+    assert balanced == pytest.approx((one + other) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(

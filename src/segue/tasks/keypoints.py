@@ -40,10 +40,13 @@ class KeypointSettings:
     Attributes:
         channels: of its convolutions.
         convolutions: 3x3 layers before the upsampling.
+        equal_objects: every object has the same weight in the loss, however many keypoints it has; else every keypoint
+            has, as published, and a category with few of them learns slowly beside one with many.
     """
 
     channels: int = 512
     convolutions: int = 8
+    equal_objects: bool = False
 
 
 class KeypointHead(nn.Module):
@@ -59,7 +62,7 @@ class KeypointHead(nn.Module):
         self, channels: int, categories: Categories, conventions: Conventions, settings: KeypointSettings
     ) -> None:
         super().__init__()
-        self.conventions = conventions
+        self.conventions, self.equal_objects = conventions, settings.equal_objects
         table = map_table([len(category.keypoints) for category in categories])
         if not table.numel():
             raise RecipeError(
@@ -83,7 +86,10 @@ class KeypointHead(nn.Module):
         return resize(self.logits(x).float(), (CELLS, CELLS), "bilinear")
 
     def losses(self, raw: Tensor, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
-        """Cross-entropy over a map's cells, the mean over labelled keypoints inside their regions; 0 without any."""
+        """Cross-entropy over a map's cells, the mean over labelled keypoints inside their regions; 0 without any.
+
+        Where the recipe wants equal objects, the mean over the objects' means.
+        """
         if truth.keypoints is None or len(truth) == 0:
             return {"keypoints": raw.sum() * 0}
         index = regions.matched.clamp(0, len(truth) - 1)
@@ -92,8 +98,11 @@ class KeypointHead(nn.Module):
         cells, valid = keypoint_targets(points[:, : maps.shape[1]], regions.boxes, CELLS)
         row, column = (valid & (maps >= 0) & regions.positive[:, None]).nonzero(as_tuple=True)
         own = raw[row, maps[row, column]].flatten(1)  # (V, 3136)
-        total = F.cross_entropy(own, cells[row, column], reduction="sum")
-        return {"keypoints": total / max(len(row), 1)}
+        losses = F.cross_entropy(own, cells[row, column], reduction="none")
+        weights = torch.ones_like(losses)
+        if self.equal_objects:
+            weights = 1 / torch.bincount(row, minlength=len(raw))[row]
+        return {"keypoints": (losses * weights).sum() / weights.sum().clamp(min=1)}
 
     def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int]) -> Field:
         """(N, K, 3) x, y and score of each detection's own keypoints, by Detectron's rule; zeros for the rest."""
