@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from segue.ops import keypoints as ops
-from segue.ops.keypoints import keypoint_peaks, keypoint_targets, move_points
+from segue.ops.keypoints import keypoint_peaks, keypoint_targets, keypoint_windows, move_points
 
 
 def target(x: float, y: float, box: tuple[float, float, float, float], visibility: float = 2) -> tuple[int, bool]:
@@ -110,3 +110,35 @@ def test_only_points_that_are_there_move() -> None:
     points = torch.tensor([[0.0, 0, 0], [0, 0, 2], [5, 6, 1]])
     assert move_points(points, 0.5).tolist() == [[0, 0, 0], [0.5, 0.5, 2], [5.5, 6.5, 1]]
     assert torch.equal(move_points(move_points(points, 0.5), -0.5)[2], points[2])
+
+
+def test_window_shares_do_not_depend_on_the_sharpness_of_a_hill() -> None:
+    maps, box = torch.zeros(1, 2, 56, 56), torch.tensor([[0.0, 0, 56, 56]])
+    maps[0, 0, 20, 30] = 12
+    maps[0, 1, 18:23, 28:33] = 12 - math.log(25)
+    found = keypoint_windows(maps, box)[0]
+    exact = [(math.e**12 + 120) / (math.e**12 + 3135), (math.e**12 + 96) / (math.e**12 + 3111)]  # windows have 11 x 11
+    assert found[:, 2].tolist() == pytest.approx(exact, rel=1e-4)
+    torch.testing.assert_close(found[:, :2], torch.tensor([[30.5, 20.5]] * 2), atol=0.01, rtol=0)
+
+
+def test_the_likelier_hill_wins_over_the_steeper_one() -> None:
+    maps, box = torch.full((1, 1, 56, 56), -30.0), torch.tensor([[10.0, 20, 66, 76]])
+    maps[0, 0, 40, 10] = math.log(0.3)
+    maps[0, 0, 10:17, 40:47] = math.log(0.7 / 49)
+    x, y, share = keypoint_windows(maps, box)[0, 0].tolist()
+    assert (x, y, share) == pytest.approx((10 + 43.5, 20 + 13.5, 0.7), rel=1e-4)
+    steep = keypoint_peaks(maps, box)[0, 0]
+    assert steep[:2].tolist() == pytest.approx([10 + 10.5, 20 + 40.5])
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 55), (55, 0), (55, 55)])
+def test_windows_reach_the_corners(corner: tuple[int, int]) -> None:
+    maps = torch.zeros(1, 1, 56, 56)
+    maps[0, 0, corner[0], corner[1]] = 30
+    found = keypoint_windows(maps, torch.tensor([[0.0, 0, 56, 56]]))[0, 0]
+    torch.testing.assert_close(found, torch.tensor([corner[1] + 0.5, corner[0] + 0.5, 1]), atol=1e-3, rtol=0)
+
+
+def test_no_region_has_no_windows() -> None:
+    assert keypoint_windows(torch.zeros(0, 5, 56, 56), torch.zeros(0, 4)).shape == (0, 5, 3)

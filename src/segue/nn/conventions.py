@@ -29,8 +29,8 @@ class Conventions:
             background is the last class and other heads have no row for it.
         binary_mask_targets: mask targets are cut at one half, from an aligned crop; else soft, from an unaligned one.
         paste_at_centres: masks are pasted by sampling at pixel centres; else by the integer-box rule of Detectron.
-        keypoint_score: the peak of its enlarged map, that peak's share of the map's softmax, or the share of the best
-            window of an eighth of the region's sides, which does not depend on how sharp peaks are.
+        keypoint_reading: a keypoint is at the peak of its enlarged map, and scores that value (logit) or its share of
+            the map's softmax (peak); or it is the mean place of the best window, and scores its share (window).
         keypoint_shift: what the network's keypoints lack of ours: half a pixel where it counts pixels by their index.
         bgr: the network expects blue first.
         mean: subtracted from pixel values in 0..255, in the network's channel order.
@@ -50,7 +50,7 @@ class Conventions:
     background_first: bool
     binary_mask_targets: bool
     paste_at_centres: bool
-    keypoint_score: Literal["logit", "peak", "window"]
+    keypoint_reading: Literal["logit", "peak", "window"]
     keypoint_shift: float
     bgr: bool
     mean: tuple[float, float, float]
@@ -71,7 +71,7 @@ TORCHVISION = Conventions(
     background_first=True,
     binary_mask_targets=False,
     paste_at_centres=False,
-    keypoint_score="logit",
+    keypoint_reading="logit",
     keypoint_shift=0.5,
     bgr=False,
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
@@ -92,7 +92,7 @@ DETECTRON2 = Conventions(
     background_first=False,
     binary_mask_targets=True,
     paste_at_centres=True,
-    keypoint_score="peak",
+    keypoint_reading="peak",
     keypoint_shift=0.0,
     bgr=True,
     mean=(103.53, 116.28, 123.675),
@@ -104,7 +104,7 @@ SEGUE = replace(
     name="segue",
     roi_sampling=2,  # a cost that does not depend on the picture
     stride_in_1x1=False,
-    keypoint_score="window",
+    keypoint_reading="window",
     bgr=False,
     mean=(127.5, 127.5, 127.5),
     std=(64.0, 64.0, 64.0),

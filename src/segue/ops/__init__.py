@@ -3,7 +3,7 @@
 from segue.ops.anchors import cell_anchors, grid_anchors
 from segue.ops.boxes import box_area, box_iou, clip_boxes, crowd_iou, decode_boxes, encode_boxes
 from segue.ops.conv_matrix import conv1d_matrix, conv2d_matrix, transposed_conv1d, transposed_conv2d
-from segue.ops.keypoints import keypoint_peaks, keypoint_targets, move_points
+from segue.ops.keypoints import keypoint_peaks, keypoint_targets, keypoint_windows, move_points
 from segue.ops.masks import mask_boxes, mask_intersection, mask_iou, unite_masks, warp_masks
 from segue.ops.nms import batched_nms, nms, nms_keep
 from segue.ops.paste import paste_masks, paste_soft
@@ -37,6 +37,7 @@ __all__ = [
     "interpolation_matrix",
     "keypoint_peaks",
     "keypoint_targets",
+    "keypoint_windows",
     "mask_boxes",
     "mask_intersection",
     "mask_iou",

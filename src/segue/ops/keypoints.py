@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from segue.ops.ragged import chunks
 from segue.ops.upsample import KERNELS
@@ -61,6 +62,34 @@ def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
         peaks[rows] = _highest(logits[rows], pixels[rows])
     xy = (peaks[..., :2] + 0.5) * (sides / pixels)[:, None] + boxes[:, None, :2]
     return torch.cat([xy, peaks[..., 2:]], dim=2)
+
+
+@torch.no_grad()
+def keypoint_windows(logits: Tensor, boxes: Tensor) -> Tensor:
+    """The mean place in the window, a fifth of the region's sides, that has most of a map's softmax.
+
+    A map may have two hills: a steep one where the point would be seen, a flat one where it would be hidden. The
+    steeper is higher, whichever is the likelier; the share of a window does not depend on how steep a hill is.
+
+    Args:
+        logits: (N, K, S, S), the maps of N regions.
+        boxes: (N, 4) xyxy, the regions.
+
+    Returns:
+        (N, K, 3) x, y and the window's share, in [0, 1].
+    """
+    s = logits.shape[-1]
+    shares = logits.flatten(2).softmax(2).view_as(logits)
+    side = s // 5 | 1  # odd, so that a window has a cell in its middle
+    windows = F.avg_pool2d(shares, side, 1, padding=side // 2, divisor_override=1).flatten(2)
+    most, middle = windows.max(2)  # (N, K)
+    cells = torch.arange(s, device=logits.device)
+    near = [(cells - at[..., None]).abs() <= side // 2 for at in (middle // s, middle % s)]  # rows, columns (N, K, S)
+    inside = shares * near[0][..., :, None] * near[1][..., None, :]
+    centres = (cells + 0.5).to(shares)
+    mean = torch.stack([inside.sum(2) @ centres, inside.sum(3) @ centres], 2) / most.clamp(min=1e-12)[..., None]
+    sides = (boxes[:, 2:] - boxes[:, :2])[:, None]  # (N, 1, 2)
+    return torch.cat([boxes[:, None, :2] + mean / s * sides, most[..., None]], 2)
 
 
 def _highest(logits: Tensor, pixels: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from segue.drawing import draw_keypoints
 from segue.errors import DataError, RecipeError
 from segue.metrics.keypoints import PCK, PIXEL_CENTRE, KeypointAP
 from segue.nn.conventions import Conventions
-from segue.ops import keypoint_peaks, keypoint_targets, move_points, resize
+from segue.ops import keypoint_peaks, keypoint_targets, keypoint_windows, move_points, resize
 from segue.structures import Categories, Field, Regions, Scene
 from segue.tasks.task import RegionTask, Sampled
 
@@ -105,22 +105,14 @@ class KeypointHead(nn.Module):
         return {"keypoints": (losses * weights).sum() / weights.sum().clamp(min=1)}
 
     def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int]) -> Field:
-        """(N, K, 3) x, y and score of each detection's own keypoints, by Detectron's rule; zeros for the rest."""
+        """(N, K, 3) x, y and score of each detection's own keypoints, by the conventions' rule; zeros for the rest."""
         maps = self.maps[regions.labels]  # (N, K)
         own = raw[torch.arange(len(raw), device=raw.device)[:, None], maps.clamp(min=0)]  # (N, K, 56, 56)
-        points = keypoint_peaks(own, regions.boxes)
-        if self.conventions.keypoint_score == "peak":
+        read = keypoint_windows if self.conventions.keypoint_reading == "window" else keypoint_peaks
+        points = read(own, regions.boxes)
+        if self.conventions.keypoint_reading == "peak":
             points[..., 2] = (points[..., 2] - own.flatten(2).logsumexp(2)).exp()
-        elif self.conventions.keypoint_score == "window":
-            points[..., 2] = window_shares(own)
         return move_points(points, self.conventions.keypoint_shift) * (maps >= 0)[..., None]
-
-
-def window_shares(logits: Tensor) -> Tensor:
-    """(N, K, S, S) -> (N, K) largest share of a map's softmax in a square window of S / 8 cells a side."""
-    shares = logits.flatten(2).softmax(2).view_as(logits)
-    side = max(1, logits.shape[-1] // 8)
-    return F.avg_pool2d(shares, side, 1, divisor_override=1).amax((2, 3))
 
 
 def map_table(counts: Sequence[int]) -> Tensor:
