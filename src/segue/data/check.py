@@ -100,7 +100,7 @@ def check_coco(path: Path, images: Path | None = None) -> Report:
         folder = images or find_images(path, [row["file_name"] for row in rows])
     except DataError as error:
         return Report(path, [*faults, Fault("images-folder", f"{error.what}; {error.cure}", str(path))])
-    return Report(path, [*faults, *file_faults(rows, folder), *_picture_faults(rows, folder)])
+    return Report(path, [*faults, *file_faults(rows, folder), *picture_faults(rows, folder)])
 
 
 def load_json(path: Path) -> Any:
@@ -139,7 +139,8 @@ def file_faults(rows: Sequence[Row], folder: Path) -> Iterator[Fault]:
             yield Fault("image-missing", f"there is no {file}", _name(row, "images"))
 
 
-def _picture_faults(rows: Sequence[Row], folder: Path) -> Iterator[Fault]:
+def picture_faults(rows: Sequence[Row], folder: Path) -> Iterator[Fault]:
+    """Pictures that cannot be read, or have another size than said."""
     for row in rows:
         file = contained(folder, row["file_name"])
         if file is None or not file.is_file():

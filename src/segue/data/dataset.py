@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from segue.data.check import Report, check_coco
+from segue.data.check import Fault, Report, check_coco, picture_faults
 from segue.data.coco import read_coco
 from segue.data.coco_captions import is_captions, read_captions
 from segue.data.joined import beside, is_beside, join_keypoints, join_panoptic, join_sentences, read_beside
 from segue.data.label_sets import check_label_set, count_pixels, find_label_set, open_label_set
 from segue.data.layout import locate, picture_folder, resolve, splits
+from segue.data.mesh_join import join_meshes
+from segue.data.pix3d_set import is_pix3d, read_pix3d
 from segue.data.records import Annotation, Dataset, Parser, Record
-from segue.data.sentences import SentenceSet, check_sentence_set, open_sentence_set
+from segue.data.sentences import SentenceSet, check_sentence_set, open_sentence_set, refuse
+from segue.data.shapenet import is_shapenet, read_shapenet
 from segue.data.visual_genome import is_visual_genome, read_visual_genome
 from segue.errors import DataError
 
@@ -50,9 +54,10 @@ def open_dataset(
     """The data set that a reference means (see `locate`), checked, with the fields that ``parsers`` fill.
 
     It is a COCO instance, panoptic or caption file, Visual Genome's region descriptions (`segue.data.visual_genome`),
-    or a folder of label maps in one of the layouts of `segue.data.semantic_layouts`. Where keypoints are wanted and
-    ``instances_SPLIT.json`` has none, those of ``person_keypoints_SPLIT.json`` beside it are joined to it; likewise
-    captions, from ``visual_genome_SPLIT.json``.
+    Pix3D (`segue.data.pix3d`), renderings of ShapeNet (`segue.data.shapenet`), or a folder of label maps in one of the
+    layouts of `segue.data.semantic_layouts`. Where keypoints are wanted and ``instances_SPLIT.json`` has none, those of
+    ``person_keypoints_SPLIT.json`` beside it are joined to it; likewise captions, from ``visual_genome_SPLIT.json``,
+    and meshes, from ``pix3d_SPLIT.json``.
 
     Args:
         reference: which one.
@@ -68,16 +73,23 @@ def open_dataset(
     told = find_sentences(reference, images, need_images)
     if told is not None:
         return open_sentence_set(told, reference, parsers)
+    modelled = find_models(reference, parsers, images, need_images)
+    if modelled is not None:
+        refuse(modelled[1], resolve(reference)[0], reference)
+        return modelled[0]
     found = find_label_set(reference, images, need_images)
     if found is not None:
         return open_label_set(found, reference, parsers, need_images)
     path, folder = locate(reference, images)
     dataset = read_coco(path, parsers, folder, name=reference, need_images=need_images)
-    people, maps, sentences = (beside(path, kind) for kind in ("person_keypoints", "panoptic", "visual_genome"))
+    kinds = ("person_keypoints", "panoptic", "visual_genome", "pix3d")
+    people, maps, sentences, meshes = (beside(path, kind) for kind in kinds)
     if people and "keypoints" in parsers and not any(category.keypoints for category in dataset.categories):
         dataset = join_keypoints(dataset, read_coco(people, {}, folder, need_images=False))
     if sentences and "captions" in parsers and not any(OWN_CAPTIONS & a.keys() for a in chain(*dataset.annotations)):
         dataset = join_sentences(dataset, sentences)
+    if meshes and "meshes" in parsers:
+        dataset = join_meshes(dataset, meshes)
     return join_panoptic(dataset, maps) if maps and panoptic else dataset
 
 
@@ -96,13 +108,35 @@ def find_sentences(reference: str, images: str | None = None, need_images: bool 
     return read_beside(files[0], folder, need_images) if len(files) == 1 and is_beside(files[0]) else None
 
 
+def find_models(
+    reference: str, parsers: Mapping[str, Parser], images: str | None = None, need_images: bool = True
+) -> tuple[Dataset, list[Fault]] | None:
+    """Pictures of objects with meshes that a reference means, and their faults; None where it means something else.
+
+    Raises:
+        DataError: there is no such thing, or it is not JSON.
+    """
+    (place, split), folder = resolve(reference), picture_folder(images)
+    if is_pix3d(place):
+        return read_pix3d(place, split, reference, parsers, folder, need_images)
+    return read_shapenet(place, split, reference, parsers) if is_shapenet(place) else None
+
+
 def check_dataset(reference: str, images: str | None = None) -> Report:
     """Every fault of the data set that a reference means; raises `DataError` where there is none."""
     told = find_sentences(reference, images)
     if told is not None:
         return check_sentence_set(told)
+    modelled = find_models(reference, {}, images)
+    if modelled is not None:
+        return _check_models(*modelled, resolve(reference)[0])
     found = find_label_set(reference, images)
     return check_coco(*locate(reference, images)) if found is None else check_label_set(found)
+
+
+def _check_models(dataset: Dataset, faults: Sequence[Fault], place: Path) -> Report:
+    rows = [{"id": r.id, "file_name": str(r.file), "height": r.size[0], "width": r.size[1]} for r in dataset.records]
+    return Report(place, [*faults, *picture_faults(rows, Path("/"))])
 
 
 def class_frequencies(dataset: Dataset) -> Tensor:
