@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import captions, networks, ops, panoptic
+from benchmarks import caption_cost, captions, mesh_metrics, networks, ops, panoptic
 from benchmarks.load import OtherWork
 from benchmarks.report import page, row
 from benchmarks.timing import Result, compare
 from segue.files import atomic_write
 
-CASES = {**networks.CASES, **ops.CASES, **panoptic.CASES, **captions.CASES}
+CASES = {**networks.CASES, **ops.CASES, **panoptic.CASES, **captions.CASES, **caption_cost.CASES, **mesh_metrics.CASES}
 SECONDS, SECONDS_QUICK = 20.0, 0.1  # per case; at least five pairs are run
 
 

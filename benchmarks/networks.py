@@ -7,7 +7,7 @@ operations of `plain` in place of ours.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from segue.nn.normalise import normalise
 from segue.nn.resnet import BackboneSettings
 from segue.nn.rpn import ProposalSettings
 from segue.structures import Categories, Masks, Regions, Scene
-from segue.tasks import BOXES, MASKS
+from segue.tasks import BOXES, MASKS, Task
 
 CLASSES = Categories.from_names([f"class {i}" for i in range(90)])  # as many as COCO's label map has
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "nuclei.yaml"
@@ -66,13 +66,19 @@ def plain_network(network: RegionNetwork) -> RegionNetwork:
     return twin
 
 
-def random_network(settings: NetworkSettings, classes: Categories, picture: Tensor, candidates: int) -> RegionNetwork:
+def random_network(
+    settings: NetworkSettings,
+    classes: Categories,
+    picture: Tensor,
+    candidates: int,
+    tasks: Sequence[Task] = (BOXES, MASKS),
+) -> RegionNetwork:
     """Random weights in which the picture has objects: layer outputs of ordinary size, scores that differ.
 
     The score threshold is set so that ``candidates`` boxes pass it.
     """
     torch.manual_seed(0)
-    network = RegionNetwork(settings, classes, [BOXES, MASKS]).eval()
+    network = RegionNetwork(settings, classes, tasks).eval()
     heads: Any = network.heads
     norms = [m for name, m in network.trunk.backbone.named_modules() if name.endswith(("norm2", "norm3"))]
     for norm in norms:

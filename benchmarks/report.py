@@ -22,6 +22,7 @@ Written by `python -m benchmarks --out docs/speed.md` (or `make bench`).
 
 Both sides run in one process, in turns (ours, other, ours, other, ...), after two warm-up runs each. Times are medians.
 The ratio is the median over the pairs of other / ours: above 1, Segue is faster; the quartiles say how steady it is.
+Against `itself with captions` (`benchmarks/caption_cost.py`) it says what the caption head makes of its network's time.
 The last column compares the results of the same run, so that a fast wrong answer would show.
 """
 

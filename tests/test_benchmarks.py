@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import networks, ops, panoptic, plain, report, vision
+from benchmarks import caption_cost, mesh_metrics, networks, ops, panoptic, plain, report, vision
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
@@ -58,9 +58,9 @@ def test_an_unknown_case_is_named_with_the_known_ones(
 
 
 @pytest.mark.usefixtures("no_torchvision")
-@pytest.mark.parametrize("name", [*ops.CASES, *panoptic.CASES])
+@pytest.mark.parametrize("name", [*ops.CASES, *panoptic.CASES, *mesh_metrics.CASES])
 def test_plain_twins_agree_with_ours(name: str) -> None:
-    case = {**ops.CASES, **panoptic.CASES}[name](True)
+    case = {**ops.CASES, **panoptic.CASES, **mesh_metrics.CASES}[name](True)
     assert case.against == "plain"
     ours, theirs = case.ours(), case.theirs()
     if isinstance(ours, Masks):
@@ -101,6 +101,11 @@ def test_the_plain_network_sees_what_ours_sees() -> None:
 def test_the_plain_training_step_has_our_loss() -> None:
     case = networks.training(True)
     torch.testing.assert_close(case.ours(), case.theirs(), atol=1e-3, rtol=1e-4)
+
+
+def test_the_caption_head_is_all_that_its_network_has_more() -> None:
+    case = caption_cost.toybox(True)
+    assert case.difference(case.ours(), case.theirs()) == "5 regions told in 15 words, boxes 0.0e+00 px"
 
 
 def test_both_sides_are_run_in_turns() -> None:

@@ -85,7 +85,7 @@ def test_known_words_come_back(sentences: list[str]) -> None:
     ],
 )
 def test_other_words_are_refused(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(RecipeError, match=rf"^network\.tasks\.captions\.words: {message}; ") as error:
+    with pytest.raises(RecipeError, match=rf"^captions\.words: {message}; ") as error:
         Vocabulary(words)
     assert "\n" not in str(error.value)
 
@@ -94,5 +94,5 @@ def test_other_words_are_refused(words: tuple[str, ...], message: str) -> None:
     ("sentences", "cure"), [([], "name a data set with captions"), (["a mug", "...", ""], "lower threshold")]
 )
 def test_captions_without_a_frequent_word_are_refused(sentences: list[str], cure: str) -> None:
-    with pytest.raises(RecipeError, match=cure):
+    with pytest.raises(RecipeError, match=rf"^captions\.threshold: .*{cure}"):
         Vocabulary.build(sentences, threshold=2)

@@ -188,7 +188,7 @@ def captioned(texts: list[str]) -> Dataset:
 
 
 def test_a_head_without_words_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"network\.tasks\.captions\.words: the vocabulary has no word; ") as error:
+    with pytest.raises(RecipeError, match=r"captions\.words: the vocabulary has no word; ") as error:
         head_of(CaptionSettings())
     assert "\n" not in str(error.value)
 

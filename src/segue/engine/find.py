@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from segue.data.images import read_image
 from segue.data.inputs import find_inputs, is_video
 from segue.data.words import tokenise
+from segue.engine.densecap_predictor import DenseCapPredictor
 from segue.engine.predictor import Predictor
 from segue.engine.query_scores import query_scores
 from segue.engine.recipe import to_plain
@@ -30,6 +30,9 @@ from segue.nn.vocabulary import Vocabulary
 from segue.structures import Regions
 from segue.tasks import CAPTIONS
 from segue.tasks.captions import CaptionHead
+
+Teller = RegionPredictor | DenseCapPredictor
+"""What can have a caption head. Both say what regions and codes they find in a picture."""
 
 THRESHOLD = 0.5
 """Lowest score of the regions that are searched, unless told otherwise."""
@@ -98,12 +101,12 @@ def find(predictor: Predictor, query: str, folder: Path, top: int = 10, threshol
         UsageError: the model tells no captions, knows no word of the query, or there is no such folder or no picture.
         ImageError: no picture can be read.
     """
-    head = caption_head(predictor)
+    teller, head = teller_of(predictor)
     words, notes = understood(head.vocabulary, query)
     search = Search(words, notes=notes)
-    entries = _look_at_all(cast(RegionPredictor, predictor), folder, threshold, search)
+    entries = _look_at_all(teller, head.settings.channels, folder, threshold, search)
     search.pictures = len(entries)
-    codes = torch.cat([entry.codes for entry in entries.values()]).to(predictor.device).float()
+    codes = torch.cat([entry.codes for entry in entries.values()]).to(teller.device).float()
     scores = query_scores(head, codes, [search.query])[0].cpu()
     parts = torch.split(scores, [len(entry.regions) for entry in entries.values()])
     matches = [
@@ -120,10 +123,10 @@ def _match(file: Path, entry: Entry, scores: Tensor) -> Match:
     return Match(file, entry.size, entry.regions.select(order), likelihoods)
 
 
-def caption_head(predictor: Predictor) -> CaptionHead:
-    """The head that tells captions; raises `UsageError` where the model has none."""
-    if isinstance(predictor, RegionPredictor) and CAPTIONS.name in predictor.network.heads:
-        return cast(CaptionHead, predictor.network.heads[CAPTIONS.name])
+def teller_of(predictor: Predictor) -> tuple[Teller, CaptionHead]:
+    """The model and its head that tells captions; raises `UsageError` where it has none."""
+    if isinstance(predictor, Teller) and predictor.captions is not None:
+        return predictor, predictor.captions
     cure = "give a model with the task captions"
     raise UsageError(f"{predictor.name} tells no captions", where="--model", cure=cure)
 
@@ -158,11 +161,10 @@ def understood(vocabulary: Vocabulary, query: str) -> tuple[str, list[str]]:
     return query, notes
 
 
-def _look_at_all(predictor: RegionPredictor, folder: Path, threshold: float, search: Search) -> dict[str, Entry]:
+def _look_at_all(predictor: Teller, channels: int, folder: Path, threshold: float, search: Search) -> dict[str, Entry]:
     """What is in each picture of a folder by its name, from the index where that is up to date, which it then is."""
     stamps = stamps_of(folder)
-    head = caption_head(predictor)
-    reader = Reader(model_hash(predictor), len(predictor.categories), head.settings.channels)
+    reader = Reader(model_hash(predictor), len(predictor.categories), channels)
     old, notes = load_index(folder, reader, threshold, stamps)
     search.notes += notes
     index = RegionIndex(old.model, old.threshold, old.fresh(stamps))
@@ -194,20 +196,13 @@ def stamps_of(folder: Path) -> dict[str, Stamp]:
     return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
-def model_hash(predictor: RegionPredictor) -> str:
+def model_hash(predictor: Teller) -> str:
     """A hash over all that decides what a model sees."""
     settings = [to_plain(predictor.network.settings), predictor.categories.to_json(), predictor.resize]
     return content_hash(predictor.network.state_dict(), json.dumps(settings))
 
 
-@torch.no_grad()
-def look(predictor: RegionPredictor, image: Tensor, stamp: Stamp, threshold: float) -> Entry:
+def look(predictor: Teller, image: Tensor, stamp: Stamp, threshold: float) -> Entry:
     """The regions of a picture (3, H, W) uint8 with a score of at least ``threshold``, and their codes."""
-    size, network = (image.shape[1], image.shape[2]), predictor.network
-    x, sizes = predictor.inputs([predictor.resized(image)])
-    levels, found = network.find(x, sizes)
-    kept = found.valid[0] & (found.scores[0] >= threshold)
-    boxes, labels, scores = found.boxes[0, kept], found.labels[0, kept], found.scores[0, kept]
-    codes: Tensor = network.read(levels, boxes, torch.zeros_like(labels), [CAPTIONS.name])[CAPTIONS.name]
-    scale = boxes.new_tensor([size[1], size[0]] * 2) / sizes[0].flip(0).repeat(2)
-    return Entry(stamp, size, Regions(boxes * scale, labels, scores).to("cpu"), halved(codes))
+    regions, codes = predictor.region_codes(image, threshold)
+    return Entry(stamp, (image.shape[1], image.shape[2]), regions.to("cpu"), halved(codes))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from segue.engine.tiles import predict_tiled
 from segue.models.region_network import RegionNetwork
 from segue.nn.normalise import normalise, pad_images
 from segue.structures import Regions, Scene
-from segue.tasks import Detections, PixelTask, RegionTask
+from segue.tasks import CAPTIONS, Detections, PixelTask, RegionTask
+from segue.tasks.captions import CaptionHead
 
 
 class RegionPredictor(Predictor):
@@ -60,6 +61,25 @@ class RegionPredictor(Predictor):
             maps = {name: self._pixel_head(name).decode(values[i], (h, w), size) for name, values in pixels.items()}
             scenes.append(self._with_maps(scene, maps))
         return scenes
+
+    @property
+    def captions(self) -> CaptionHead | None:
+        """The head that tells captions, if the network has it."""
+        return cast(CaptionHead, self.network.heads[CAPTIONS.name]) if CAPTIONS.name in self.network.heads else None
+
+    @torch.no_grad()
+    def region_codes(self, picture: Tensor, threshold: float) -> tuple[Regions, Tensor]:
+        """The regions of a picture (3, H, W) uint8 in its pixels, and their codes (R, D), from which `captions` tells.
+
+        Regions with a score below ``threshold`` are left out.
+        """
+        x, sizes = self.inputs([self.resized(picture)])
+        levels, found = self.network.find(x, sizes)
+        kept = found.valid[0] & (found.scores[0] >= threshold)
+        boxes, labels, scores = found.boxes[0, kept], found.labels[0, kept], found.scores[0, kept]
+        codes: Tensor = self.network.read(levels, boxes, torch.zeros_like(labels), [CAPTIONS.name])[CAPTIONS.name]
+        scale = boxes.new_tensor([picture.shape[2], picture.shape[1]] * 2) / sizes[0].flip(0).repeat(2)
+        return Regions(boxes * scale, labels, scores), codes
 
     def resized(self, picture: Tensor) -> Tensor:
         """A picture (3, H, W) uint8 in the size in which the network sees it."""

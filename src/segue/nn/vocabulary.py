@@ -32,7 +32,7 @@ class Vocabulary:
     longest: int = 15
 
     def __post_init__(self) -> None:
-        where = "network.tasks.captions.words"
+        where = "captions.words"  # below network.tasks, or densecap
         if not self.words:
             cure = "train on a data set with captions, which fills it"
             raise RecipeError("the vocabulary has no word", where=where, cure=cure)
@@ -54,7 +54,7 @@ class Vocabulary:
         if not kept:
             what = f"of {len(counts)} words in the training captions none occurs {threshold} times"
             cure = "lower threshold" if counts else "name a data set with captions"
-            raise RecipeError(what, where="network.tasks.captions.threshold", cure=cure)
+            raise RecipeError(what, where="captions.threshold", cure=cure)
         return cls(tuple(sorted(kept, key=lambda word: (-counts[word], word))), longest)
 
     @cached_property
