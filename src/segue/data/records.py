@@ -21,8 +21,8 @@ Parser = Callable[[Sequence[Annotation], tuple[int, int]], Field | None]
 PanopticReader = Callable[[int, tuple[int, int]], tuple[Tensor, Segments]]
 """A picture's id and size -> its panoptic map (H, W) int32 and the segments; raises `DataError` or `ImageError`."""
 
-CACHED_PIXELS = 2**28
-"""Decoded masks are kept up to this many pixels (bytes) per data set; those of other pictures are decoded again."""
+CACHED_BYTES = 2**28
+"""Decoded masks and meshes are kept up to this size per data set; those of other pictures are decoded again."""
 
 UNLABELLED = -1
 """What a semantic map holds where nobody says what is there ("void", "ignore")."""
@@ -81,7 +81,7 @@ class Dataset:
     maps: LabelMaps | None = None
     panoptic: PanopticReader | None = None
     _kept: dict[int, Regions] = field(default_factory=dict, repr=False)
-    _kept_pixels: int = field(default=0, repr=False)
+    _kept_bytes: int = field(default=0, repr=False)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -91,10 +91,10 @@ class Dataset:
         if index in self._kept:
             return self._kept[index]
         regions = self._parse(index)
-        pixels = regions.masks.bits.numel() if isinstance(regions.masks, Masks) else 0
-        if self._kept_pixels + pixels <= CACHED_PIXELS:
+        size = memory_of(regions)
+        if self._kept_bytes + size <= CACHED_BYTES:
             self._kept[index] = regions
-            self._kept_pixels += pixels
+            self._kept_bytes += size
         return regions
 
     def semantic(self, index: int) -> Tensor | None:
@@ -161,3 +161,10 @@ class Dataset:
                 where = f"{self.name}: {record.file.name}" + (f", {error.where}" if error.where else "")
                 raise DataError(error.what, where=where, cure=error.cure) from error
         return regions
+
+
+def memory_of(regions: Regions) -> int:
+    """Bytes of what is large of some regions: masks and meshes."""
+    masks = regions.masks.bits.numel() if isinstance(regions.masks, Masks) else 0
+    tensors = [part for mesh in regions.meshes or [] for part in (mesh.vertices, mesh.faces, mesh.filling)]
+    return masks + sum(part.numel() * part.element_size() for part in tensors if part is not None)

@@ -11,11 +11,12 @@ from segue.tasks.boxes import BOXES
 from segue.tasks.captions import CAPTIONS
 from segue.tasks.keypoints import KEYPOINTS
 from segue.tasks.masks import MASKS
+from segue.tasks.meshes import MESHES
 from segue.tasks.panoptic import PANOPTIC
 from segue.tasks.semantic import SEMANTIC
 from segue.tasks.task import Detections, Metric, PixelHead, PixelTask, RegionHead, RegionTask, Sampled, Task
 
-TASKS = [BOXES, MASKS, KEYPOINTS, CAPTIONS]
+TASKS = [BOXES, MASKS, KEYPOINTS, CAPTIONS, MESHES]
 PIXEL_TASKS = [SEMANTIC, PANOPTIC]
 
 ENTRY_POINTS = "segue.tasks"
@@ -63,6 +64,7 @@ __all__ = [
     "CAPTIONS",
     "KEYPOINTS",
     "MASKS",
+    "MESHES",
     "PANOPTIC",
     "PIXEL_TASKS",
     "SEMANTIC",
