@@ -37,7 +37,12 @@ MAIN = (
     *("keypoints/AP", "keypoints/AP50", "keypoints/AP75", "keypoints/PCK_0.2"),
     *("panoptic/PQ", "panoptic/SQ", "panoptic/RQ", "panoptic/PQ_things", "panoptic/PQ_stuff"),
     *("semantic/mIoU", "semantic/accuracy"),
+    *("captions/mAP", "captions/METEOR", "search/recall@1", "search/median_rank"),
+    *("descriptions/recall@1", "descriptions/median_rank"),
+    *("meshes/AP", "meshes/F1_0.3", "meshes/chamfer", "meshes/normals"),
 )
+PLAIN = ("rank", "chamfer")
+"""Ends of the names of numbers that are no percentages."""
 MATCHING = ("AP50", "AP75", "AP90", "AP", "precision50", "recall50")
 
 
@@ -64,7 +69,8 @@ def main() -> None:
 def scores(predictor: Predictor, dataset: Dataset) -> list[str]:
     """Markdown rows: the main numbers of every task."""
     found = evaluate(predictor, dataset).numbers
-    rows = [f"| `{name}` | {100 * found[name]:.1f} |" for name in MAIN if name in found]
+    scale = {name: 1 if name.endswith(PLAIN) else 100 for name in MAIN}
+    rows = [f"| `{name}` | {scale[name] * found[name]:.1f} |" for name in MAIN if name in found]
     return [f"| {len(dataset)} images | |", "|---|---|", *rows]
 
 

@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from segue.errors import UsageError
 
+MARK = b"written by segue"
+"""Stands in the first KiB of files of kinds that a later run may replace by its own; it replaces no others."""
+
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` so that a crash at any moment leaves its old content or the new one whole.

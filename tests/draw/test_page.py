@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segue.drawing.page import LONGEST, WIDEST, caption_page, caption_section, escaped, page_of
+from segue.drawing.page import LONGEST, WIDEST, Section, caption_page, caption_section, escaped, page_of
 from segue.errors import UsageError
 from segue.structures import Categories, Regions, Scene
 
@@ -86,7 +86,7 @@ def photo(size: tuple[int, int] = (80, 60)) -> Image.Image:
 
 
 def test_each_sentence_has_its_box() -> None:
-    section = read(caption_section(scene(["a mug", "", "two\nlines"]), photo()))
+    section = read(caption_section(scene(["a mug", "", "two\nlines"]), photo()).html)
     rects, buttons = section.all("rect"), section.all("button")
     assert [b.attributes["data-region"] for b in buttons] == ["0", "2"]
     assert [[line.text for line in b.all("bdi")] for b in buttons] == [["a mug"], ["two", "lines"]]
@@ -102,14 +102,14 @@ def test_each_sentence_has_its_box() -> None:
 def test_small_boxes_lie_on_top_of_large_ones() -> None:
     small_first = scene(["small", "large"])
     regions = small_first.regions.select(torch.tensor([1, 0]))
-    section = read(caption_section(Scene((60, 80), small_first.categories, regions), photo()))
+    section = read(caption_section(Scene((60, 80), small_first.categories, regions), photo()).html)
     assert [rect.attributes["data-region"] for rect in section.all("rect")] == ["1", "0"]
 
 
 def test_the_picture_is_inside() -> None:
     for size in ((80, 60), (4000, 1000)):
         empty = Scene((size[1], size[0]), Categories.from_names(["mug"]), Regions.empty())
-        [image] = read(caption_section(empty, photo(size))).all("img")
+        [image] = read(caption_section(empty, photo(size)).html).all("img")
         kind, _, content = (image.attributes["src"] or "").partition(",")
         assert kind == "data:image/jpeg;base64"
         decoded = Image.open(io.BytesIO(base64.b64decode(content)))
@@ -135,6 +135,18 @@ def test_nothing_is_loaded_and_only_the_own_script_may_run() -> None:
     assert "@import" not in style.text
     assert not script.attributes
     assert not [tag for tag in ("link", "iframe", "object", "a", "form", "base") if root.all(tag)]
+
+
+def test_scripts_and_styles_are_there_once_and_all_may_run() -> None:
+    kinds = [Section("<section></section>", f".a{kind} {{}}", f"let a{kind};") for kind in "xy"]
+    root = read(page_of([kinds[0], caption_section(scene(["a mug"]), photo()), kinds[1], kinds[0]]))
+    scripts = [script.text for script in root.all("script")]
+    assert (len(root.all("section")), len(scripts), scripts[0], scripts[2]) == (4, 3, "let ax;", "let ay;")
+    assert root.all("style")[0].text.count(".ax {}") == 1
+    [policy] = [m.attributes["content"] or "" for m in root.all("meta") if "http-equiv" in m.attributes]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    assert policy.endswith("script-src " + " ".join(f"'sha256-{digest}'" for digest in hashes))
+    assert "script-src 'none'" in page_of([Section("<section></section>")])
 
 
 def test_texts_stay_texts() -> None:
@@ -164,7 +176,7 @@ def test_signs_that_no_file_can_hold() -> None:
 def test_nothing_to_show() -> None:
     assert "There are no pictures." in page_of([])
     for empty in (scene(None), scene([]), scene(["", " \n"], file=None)):
-        section = read(caption_section(empty, photo()))
+        section = read(caption_section(empty, photo()).html)
         assert not section.all("rect") + section.all("button")
         assert [p.text for p in section.all("p")] == ["There is no sentence about this picture."]
     read(page_of([]))

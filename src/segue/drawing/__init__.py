@@ -7,15 +7,19 @@ from segue.drawing.confusion import plot_confusion
 from segue.drawing.curves import plot_curves
 from segue.drawing.keypoints import draw_keypoints
 from segue.drawing.masks import draw_masks
-from segue.drawing.page import caption_page, caption_section, page_of
+from segue.drawing.mesh_page import mesh_section
+from segue.drawing.meshes import draw_meshes
+from segue.drawing.page import Section, caption_page, caption_section, page_of
 from segue.drawing.panoptic import draw_panoptic
 from segue.drawing.scene import draw_scene, region_labels
 from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
 from segue.drawing.sheets import contact_sheet, side_by_side
 from segue.drawing.targets import Example, target_sheet
+from segue.drawing.turntable import gif_bytes, turntable
 
 __all__ = [
     "Example",
+    "Section",
     "add_legend",
     "caption_page",
     "caption_section",
@@ -25,9 +29,12 @@ __all__ = [
     "draw_confidence",
     "draw_keypoints",
     "draw_masks",
+    "draw_meshes",
     "draw_panoptic",
     "draw_scene",
     "draw_semantic",
+    "gif_bytes",
+    "mesh_section",
     "object_colors",
     "page_of",
     "plot_confusion",
@@ -35,4 +42,5 @@ __all__ = [
     "region_labels",
     "side_by_side",
     "target_sheet",
+    "turntable",
 ]

@@ -1,4 +1,4 @@
-"""Pictures and sentences as one HTML file that needs nothing else: no network, no other file."""
+"""Pictures, sentences and more as one HTML file that needs nothing else: no network, no other file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import hashlib
 import html
 import io
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from PIL import Image
@@ -33,6 +34,14 @@ section { border-top: 1px solid #8885; padding: 1rem 0 1.5rem; }
 figure { position: sticky; top: .5rem; margin: 0;
   width: min(100%, max(var(--width) * 1px, 32rem), 88vh * var(--width) / var(--height)); }
 img { display: block; width: 100%; height: auto; }
+@media (max-width: 44rem) {
+  body { padding: .6rem; }
+  .pair { grid-template-columns: minmax(0, 1fr); gap: .5rem; }
+  figure { top: 0; z-index: 1; width: min(100%, 50vh * var(--width) / var(--height)); }
+}
+"""
+
+CAPTION_STYLE = """
 svg { position: absolute; inset: 0; width: 100%; height: 100%; }
 rect { fill-opacity: 0; stroke-width: 2; vector-effect: non-scaling-stroke; pointer-events: all; cursor: pointer; }
 rect.lit { fill-opacity: .3; stroke-width: 4; }
@@ -44,14 +53,9 @@ button { all: unset; box-sizing: border-box; display: block; width: 100%; paddin
 button.lit { background: color-mix(in srgb, var(--color) 22%, transparent); }
 button:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
 bdi { display: block; } small { opacity: .65; }
-@media (max-width: 44rem) {
-  body { padding: .6rem; }
-  .pair { grid-template-columns: minmax(0, 1fr); gap: .5rem; }
-  figure { top: 0; z-index: 1; width: min(100%, 50vh * var(--width) / var(--height)); }
-}
 """
 
-SCRIPT = """
+CAPTION_SCRIPT = """
 for (const section of document.querySelectorAll("section")) {
   const parts = [...section.querySelectorAll("[data-region]")];
   const regionOf = element => element?.closest("[data-region]")?.dataset.region;
@@ -69,6 +73,21 @@ for (const section of document.querySelectorAll("section")) {
 """
 
 
+@dataclass(frozen=True)
+class Section:
+    """One picture's part of a page.
+
+    Attributes:
+        html: a ``section`` element. What comes from files or users is escaped.
+        style: CSS that it needs; equal ones of several sections are in the page once.
+        script: JavaScript that it needs, likewise; it runs after all sections are there.
+    """
+
+    html: str
+    style: str = ""
+    script: str = ""
+
+
 def caption_page(pictures: Iterable[tuple[Scene, Image.Image]], title: str = "Captions") -> str:
     """An HTML page of pictures with their regions' sentences; to point at one lights the other.
 
@@ -84,52 +103,72 @@ def caption_page(pictures: Iterable[tuple[Scene, Image.Image]], title: str = "Ca
     return page_of((caption_section(scene, image) for scene, image in pictures), title)
 
 
-def page_of(sections: Iterable[str], title: str = "Captions") -> str:
-    """The page with sections as `caption_section` makes them."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+def page_of(sections: Iterable[Section], title: str = "Captions") -> str:
+    """The page with sections, of one kind or of several. Only their own scripts may run in it."""
+    sections = list(sections)
+    styles, scripts = _each_once(s.style for s in sections), _each_once(s.script for s in sections)
+    style = "".join([STYLE, *styles])
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {sources}"
     head = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escaped(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<title>{escaped(title)}</title>\n<style>{style}</style>\n</head>\n"
     )
-    body = "\n".join(sections) or "<p>There are no pictures.</p>"
-    return f"{head}<body>\n<h1>{escaped(title)}</h1>\n{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    body = "\n".join(section.html for section in sections) or "<p>There are no pictures.</p>"
+    tail = "\n".join(f"<script>{script}</script>" for script in scripts)
+    return f"{head}<body>\n<h1>{escaped(title)}</h1>\n{body}\n{tail}\n</body>\n</html>\n"
 
 
-def caption_section(scene: Scene, image: Image.Image) -> str:
+def caption_section(scene: Scene, image: Image.Image) -> Section:
     """One picture of the page: the picture itself, the boxes of regions that have a sentence, and the sentences.
 
     Raises:
         UsageError: the picture is not of the scene's size.
     """
+    check_size(scene, image)
     height, width = scene.size
-    if (width, height) != image.size:
-        what = f"a scene of {scene.size} with a picture of {(image.height, image.width)}"
-        raise UsageError(what, where=scene.file, cure="pass the picture that the scene was made from")
     texts = scene.regions.captions or [""] * len(scene.regions)
     told = [i for i, text in enumerate(texts) if text.strip()]
-    colors = [_css(color) for color in object_colors(scene)]
+    colors = [css(color) for color in object_colors(scene)]
     boxes, labels = scene.regions.boxes.tolist(), region_labels(scene)
     areas = {i: (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1]) for i in told}
     rects = [_rect(i, boxes[i], colors[i]) for i in sorted(told, key=lambda i: -areas[i])]  # small ones on top
     items = [_item(i, texts[i], labels[i], colors[i]) for i in told]
-    name = PurePath(scene.file).name if scene.file else "picture"
     nothing = "" if items else "<p>There is no sentence about this picture.</p>"
-    return (
-        f'<section>\n<h2><bdi>{escaped(name)}</bdi></h2>\n<div class="pair">\n'
+    html = (
+        f'<section>\n{heading(scene)}\n<div class="pair">\n'
         f'<figure style="--width: {width}; --height: {height}">'
-        f'<img alt="" width="{width}" height="{height}" src="{_data(image)}">\n'
+        f'<img alt="" width="{width}" height="{height}" src="{data_uri(image)}">\n'
         f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(rects)}</svg>'
         f"</figure>\n<ol>{''.join(items)}</ol>{nothing}\n</div>\n</section>"
     )
+    return Section(html, CAPTION_STYLE, CAPTION_SCRIPT)
+
+
+def check_size(scene: Scene, image: Image.Image) -> None:
+    """Raise `UsageError` where the picture is not of the scene's size."""
+    if scene.size != (image.height, image.width):
+        what = f"a scene of {scene.size} with a picture of {(image.height, image.width)}"
+        raise UsageError(what, where=scene.file, cure="pass the picture that the scene was made from")
+
+
+def heading(scene: Scene) -> str:
+    """The name of the scene's file as the heading of a section."""
+    return f"<h2><bdi>{escaped(PurePath(scene.file).name if scene.file else 'picture')}</bdi></h2>"
 
 
 def escaped(text: str) -> str:
     """A text as HTML shows it: signs escaped, halves of characters and control characters left out, cut if too long."""
     sound = text[:LONGEST].encode("utf-8", "replace").decode()
     return html.escape("".join(" " if unicodedata.category(c) == "Cc" else c for c in sound))
+
+
+def _each_once(texts: Iterable[str]) -> Sequence[str]:
+    """Those that are not empty, in order."""
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def _rect(region: int, box: list[float], color: str) -> str:
@@ -145,13 +184,14 @@ def _item(region: int, text: str, label: str, color: str) -> str:
     return f"<li>{button}{lines}<small>{escaped(label)}</small></button></li>\n"
 
 
-def _css(color: Color) -> str:
+def css(color: Color) -> str:
+    """The colour in CSS."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def _data(image: Image.Image) -> str:
-    """The picture as a data URI."""
-    scale = min(1.0, WIDEST / max(image.size))
+def data_uri(image: Image.Image, widest: int = WIDEST) -> str:
+    """The picture as a data URI, its longer side at most ``widest`` pixels."""
+    scale = min(1.0, widest / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     buffer = io.BytesIO()
     image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=QUALITY)

@@ -17,16 +17,20 @@ from PIL import Image, PngImagePlugin
 
 from segue.data.check import load_json
 from segue.data.images import MAX_PIXELS
+from segue.data.layout import contained
 from segue.data.records import Parser
 from segue.data.results import is_box, is_finite
 from segue.errors import DataError
-from segue.files import atomic_file, atomic_write, cannot_write
+from segue.files import MARK, atomic_file, atomic_write, cannot_write
 from segue.structures import Categories, Regions, Scene
-from segue.tasks.task import PixelTask, RegionTask, Task
+from segue.tasks.task import File, PixelTask, RegionFiles, RegionTask, Task
 
 NAME = "scenes.json"
 VERSION = 1
-SIGN = b"tEXtSoftware\0segue"  # this PNG chunk marks our own overlays
+SIGNS = (b"tEXtSoftware\0segue", MARK)
+"""One of them is in the first KiB of every file of ours: the first is a chunk of PNGs."""
+FILE_KEYS = ("mesh",)
+"""What a region's entry says by the name of a file beside it; the checked entry has its `Path`."""
 
 
 class SceneWriter:
@@ -62,8 +66,15 @@ class SceneWriter:
         else:
             self._entries.close()
 
-    def add(self, scene: Scene, overlay: Image.Image | None = None) -> None:
-        """Write one scene: its maps as PNGs, and its overlay as a PNG with the stem of the scene's file.
+    def add(self, scene: Scene, overlay: Image.Image | None = None, image: Image.Image | None = None) -> None:
+        """Write one scene: its maps as PNGs, other files of its tasks, and its overlay as a PNG.
+
+        All have the stem of the scene's file.
+
+        Args:
+            scene: what to write.
+            overlay: the painted picture.
+            image: the plain picture, for files that show it.
 
         Raises:
             DataError: a number of a region is not finite.
@@ -75,10 +86,12 @@ class SceneWriter:
         for task in self.tasks:
             if isinstance(task, PixelTask) and task.carried(scene):
                 pictures = task.files(scene)
-                names = [self._picture(stem, suffix, image) for suffix, image in pictures.items()]
+                names = [self._file(stem, File(ending, _png(map_))) for ending, map_ in pictures.items()]
                 entry |= task.entry(names, scene)
+            elif isinstance(task, RegionTask) and task.files is not None and task.carried(scene):
+                self._add_files(entry, stem, task.files(scene, image))
         if overlay is not None:
-            entry["overlay"] = self._picture(stem, "png", overlay)
+            entry["overlay"] = self._file(stem, File("png", _png(overlay)))
         try:
             text = json.dumps(entry, allow_nan=False)
         except ValueError:
@@ -94,14 +107,20 @@ class SceneWriter:
             shutil.copyfileobj(self._entries, file)
             file.write(b"\n]}\n")
 
-    def _picture(self, stem: str, suffix: str, image: Image.Image) -> str:
-        """Write a PNG; its name is not yet given and not that of somebody else's file, such as the picture itself."""
+    def _add_files(self, entry: dict[str, Any], stem: str, files: RegionFiles) -> None:
+        """Write a region task's files and name them in the entry."""
+        for number, (row, own) in enumerate(zip(entry["regions"], files.regions, strict=True)):
+            row |= {key: self._file(f"{stem}.{number}", file) for key, file in own.items()}
+        entry |= {key: self._file(stem, file) for key, file in files.scene.items()}
+
+    def _file(self, stem: str, file: File) -> str:
+        """Write a file; its name is not yet given and not that of somebody else's file, such as the picture itself."""
         for number in count(1):
-            name = f"{stem}.{suffix}" if number == 1 else f"{stem}.{number}.{suffix}"
+            name = f"{stem}.{file.ending}" if number == 1 else f"{stem}.{number}.{file.ending}"
             if name.casefold() not in self._names and _is_free(self.folder / name):
                 break
         self._names.add(name.casefold())  # some file systems take A.png for a.png
-        atomic_write(self.folder / name, _png(image))
+        atomic_write(self.folder / name, file.content)
         return name
 
 
@@ -155,6 +174,8 @@ def checked_entries(content: object, path: Path) -> list[dict[str, Any]]:
         for fault in _entry_faults(entry):
             raise DataError(fault, where=f"{path}, scene {number}", cure="write it again with `segue predict`")
     entries: list[dict[str, Any]] = content["scenes"]
+    for entry in entries:
+        entry["regions"] = [_located(row, path) for row in entry["regions"]]
     return entries
 
 
@@ -232,6 +253,16 @@ def _row_faults(row: object) -> Iterator[str]:
         yield f"score {row['score']!r} is no number from 0 to 1"
 
 
+def _located(row: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A region's entry with paths for names of files; raises `DataError` for one outside the folder of ``path``."""
+    files = {key: row[key] for key in FILE_KEYS if key in row}
+    places = {key: contained(path.parent, name) if isinstance(name, str) else None for key, name in files.items()}
+    for key, place in places.items():
+        if place is None:
+            raise DataError(f"{key} {files[key]!r:.80} is no file beside it", where=path, cure="predict again")
+    return {**row, **places}
+
+
 def _is_size(width: object, height: object) -> bool:
     if type(width) is not int or type(height) is not int:
         return False
@@ -247,10 +278,11 @@ def _png(overlay: Image.Image) -> bytes:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nothing is there, or an overlay that an earlier run wrote."""
+    """Whether nothing is there, or a file that an earlier run wrote."""
     try:
         with path.open("rb") as file:
-            return SIGN in file.read(256)
+            head = file.read(1024)
+            return any(sign in head for sign in SIGNS)
     except FileNotFoundError:
         return True
     except OSError:

@@ -1,4 +1,4 @@
-"""page.html: pictures and what tasks say of them in words, in one file that needs nothing else."""
+"""page.html: pictures and what tasks say or show of them, in one file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from segue.drawing import page_of
+from segue.drawing import Section, page_of
 from segue.files import atomic_write
 from segue.structures import Scene
 from segue.tasks.task import RegionTask, Task
@@ -29,7 +29,7 @@ class PageWriter:
     def __init__(self, folder: Path, title: str, tasks: Sequence[Task]) -> None:
         self.folder, self.title = folder, title
         self.tasks = [task for task in tasks if isinstance(task, RegionTask) and task.section is not None]
-        self.sections: list[str] = []
+        self.sections: list[Section] = []
 
     def add(self, scene: Scene, image: Image.Image) -> None:
         """One scene with its plain picture."""

@@ -64,11 +64,11 @@ def save(scene: Scene, folder: str | Path) -> None:
         UsageError: the folder cannot be written, or the file holds another picture now.
     """
     try:
-        painted = overlay(scene, to_pil(read_image(scene.file))) if scene.file else None
+        image = to_pil(read_image(scene.file)) if scene.file else None
     except ImageError:
-        painted = None
+        image = None
     with SceneWriter(Path(folder), "", tasks_of(scene)) as writer:
-        writer.add(scene, painted)
+        writer.add(scene, overlay(scene, image) if image else None, image)
 
 
 def tasks_of(scene: Scene) -> list[Task]:

@@ -95,7 +95,7 @@ def _predict_pictures(
     with tqdm(total=len(paths), desc="predict", unit="image", disable=None if len(paths) > 1 else True) as bar:
         for pixels, scene in _scenes(predictor, _decoded(paths, report), options):
             image = to_pil(pixels)
-            writer.add(scene, overlay(scene, image, predictor.tasks))
+            writer.add(scene, overlay(scene, image, predictor.tasks), image)
             page.add(scene, image)
             report.regions += len(scene.regions)
             report.done += 1

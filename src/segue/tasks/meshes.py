@@ -22,7 +22,7 @@ from segue.nn.mesh_frames import extent_loss, framed, is_known, occupancy, unfra
 from segue.nn.mesh_heads import ExtentHead, Refinement, VoxelHead
 from segue.ops.chamfer import chamfer
 from segue.ops.cubify import cubify, occupied_or_centre
-from segue.ops.mesh_graph import icosphere
+from segue.ops.mesh_graph import icosphere, surface_areas
 from segue.ops.mesh_losses import edge_loss
 from segue.ops.mesh_sampling import sample_surface
 from segue.structures import Camera, Categories, Field, Mesh, Meshes, Regions
@@ -34,6 +34,9 @@ EXTENT_SIDE, FEATURE_SIDE = 7, 14
 
 FARTHEST = 5.0
 """Objects that reach farther out of their box's frustum teach nothing: the box is a bad one (published constant)."""
+
+SMALLEST = 1e-6
+"""Surfaces with less area, in a frustum of side 2, are none: points, or lines but for rounding."""
 
 LARGEST_EXTENT = math.log(1000 / 16)
 """Of a predicted logarithm (published constant)."""
@@ -163,7 +166,7 @@ class MeshHead(nn.Module):
         ]
 
     def _rows(self, regions: Sampled, truth: Regions) -> Tensor:
-        """The regions to learn from: their object has a mesh and a camera, and does not reach far out of the box."""
+        """The regions to learn from: their object has a surface and a camera, and does not reach far out of the box."""
         rows = regions.positive.nonzero()[:, 0]
         if not truth.meshes or not len(rows):
             return rows[:0]
@@ -176,7 +179,8 @@ class MeshHead(nn.Module):
         goals, _ = framed([truth.meshes[i] for i in regions.matched[rows].tolist()], regions.boxes[rows])
         reach = goals.vertices.new_zeros(len(rows))
         reach = reach.scatter_reduce(0, goals.vertex_owner, goals.vertices.abs().amax(1), "amax")
-        return rows[reach <= FARTHEST]
+        areas = surface_areas(goals)
+        return rows[(reach <= FARTHEST) & (areas > SMALLEST) & areas.isfinite()]
 
     def _start(self, voxels: list[Tensor], number: int, device: torch.device) -> Meshes:
         """What the stages refine, for each of a number of objects."""

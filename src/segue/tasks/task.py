@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 from torch import Tensor, nn
 
 from segue.data.geometry import Geometry
 from segue.data.records import Dataset
+from segue.drawing import Section
 from segue.nn.conventions import Conventions
 from segue.structures import Categories, Field, Regions, Scene
 
@@ -98,6 +99,31 @@ class PixelHead(Protocol):
         """`label` of the `probabilities`."""
 
 
+class File(NamedTuple):
+    """A file to stand beside scenes.json.
+
+    Attributes:
+        ending: of its name, such as ``glb``.
+        content: with `segue.files.MARK` in its first KiB, or a later run writes another file beside it.
+    """
+
+    ending: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class RegionFiles:
+    """Files that a task makes of a scene, each by the key under which scenes.json names it.
+
+    Attributes:
+        regions: those of each region, named in its entry.
+        scene: those of the whole scene, named in the scene's entry.
+    """
+
+    regions: Sequence[Mapping[str, File]]
+    scene: Mapping[str, File]
+
+
 def no_report(metric: Metric) -> dict[str, Image.Image]:
     """No picture of a metric."""
     return {}
@@ -167,6 +193,7 @@ class RegionTask:
         to_json: one dict per region, merged into the region's entry of scenes.json; None saves nothing.
         margin: sets what the field says beside a painted RGB picture, which grows; None sets nothing.
         section: a scene and its plain picture -> their part of an HTML page; None has none.
+        files: a scene and its plain picture, if that is at hand -> the files that hold the field; None has none.
         selects: True for the one task whose head turns proposals into the detections that all others read.
         mirror: regions of a picture that ``transform`` has mirrored, and their classes -> the field with whatever is
             named left or right exchanged; None where nothing is.
@@ -185,7 +212,8 @@ class RegionTask:
     draw: Callable[[Image.Image, Scene], Image.Image] | None = None
     to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
     margin: Callable[[Image.Image, Scene], Image.Image] | None = None
-    section: Callable[[Scene, Image.Image], str] | None = None
+    section: Callable[[Scene, Image.Image], Section] | None = None
+    files: Callable[[Scene, Image.Image | None], RegionFiles] | None = None
     selects: bool = False
     mirror: Callable[[Regions, Categories], Field] | None = None
     unknown: Callable[[Field, int], Field] | None = None
