@@ -129,6 +129,17 @@ def test_voxels_only_gives_the_voxels_in_their_box() -> None:
     assert len(found.faces) == 6 * 16 * 2
 
 
+@pytest.mark.parametrize(("threshold", "side"), [(0.2, 4), (0.5, 2), (0.9, 2)])
+def test_voxels_count_from_the_recipes_threshold_on(threshold: float, side: int) -> None:
+    module = head(MeshSettings(voxels=8, stages=0, hidden=8, voxel_channels=8, threshold=threshold))
+    logits = torch.full((1, 8, 8, 8), -9.0)
+    logits[0, 2:6, 2:6, 2:6] = -1  # a probability of 0.27
+    logits[0, 3:5, 3:5, 3:5] = 9
+    raw = (torch.zeros(1, 2, 1), torch.randn(1, 8, 14, 14), logits)
+    (found,) = module.decode(raw, Regions(torch.tensor([[40.0, 20, 80, 70]]), torch.tensor([0])), (96, 128))
+    assert len(found.faces) == 6 * side**2 * 2
+
+
 def test_an_empty_voxel_grid_still_gives_a_mesh_before_the_camera() -> None:
     module = head(MeshSettings(voxels=8, stages=0, hidden=8, voxel_channels=8))
     raw = (torch.full((1, 2, 1), 50.0), torch.randn(1, 8, 14, 14), torch.full((1, 8, 8, 8), -9.0))

@@ -185,7 +185,8 @@ class MeshHead(nn.Module):
     def _start(self, voxels: list[Tensor], number: int, device: torch.device) -> Meshes:
         """What the stages refine, for each of a number of objects."""
         if voxels:
-            return cubify(occupied_or_centre(voxels[0].detach().sigmoid(), self.settings.threshold))
+            threshold = self.settings.threshold
+            return cubify(occupied_or_centre(voxels[0].detach().sigmoid(), threshold), threshold)
         vertices, faces = icosphere(self.settings.level)
         return Meshes.pack([vertices.to(device)] * number, [faces.to(device)] * number)
 
