@@ -20,6 +20,13 @@ def test_packing_and_unpacking_keep_every_mesh() -> None:
         assert torch.equal(f, old_f)
 
 
+def test_selected_meshes_come_in_the_order_asked_for() -> None:
+    meshes = Meshes.pack([TRIANGLE, TRIANGLE + 1, TRIANGLE + 2], [FACE, FACE, FACE.flip(1)]).select(torch.tensor([2, 0]))
+    assert torch.equal(meshes.vertices, torch.cat([TRIANGLE + 2, TRIANGLE]))
+    assert meshes.faces.tolist() == [[2, 1, 0], [3, 4, 5]]
+    assert len(meshes.select(torch.zeros(0, dtype=torch.int64))) == 0
+
+
 def test_no_mesh_at_all_packs() -> None:
     meshes = Meshes.pack([], [])
     assert len(meshes) == 0

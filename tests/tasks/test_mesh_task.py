@@ -190,8 +190,17 @@ def test_unusable_meshes_teach_nothing(make: Callable[[], Mesh]) -> None:
 
 def test_only_some_objects_are_compared_where_the_recipe_says_so() -> None:
     module = head(MeshSettings(**{**SMALL.__dict__, "objects": 2}))
+    for weights in module.refinement.parameters():
+        torch.nn.init.normal_(weights, std=0.1)
     truth = Regions(box_of(ball()).expand(5, 4), torch.zeros(5, dtype=torch.int64), meshes=[ball()] * 5)
-    assert len(module._rows(sampled(truth.boxes, [0, 1, 2, 3, 4]), truth)) == 2
+    extents, features, voxels = module(rois(module, 5))
+    features, voxels = features.detach().requires_grad_(), voxels.detach().requires_grad_()
+    losses = module.losses((extents, features, voxels), sampled(truth.boxes, [0, 1, 2, 3, 4]), truth)
+    torch.stack(list(losses.values())).sum().backward()
+    assert features.grad is not None
+    assert voxels.grad is not None
+    assert int(features.grad.flatten(1).any(1).sum()) == 2  # surfaces of two
+    assert bool(voxels.grad.flatten(1).any(1).all())  # voxels of all
 
 
 def test_a_few_steps_bring_the_surface_nearer() -> None:

@@ -111,6 +111,12 @@ class Meshes:
         """The same faces with other vertices (V, 3)."""
         return replace(self, vertices=vertices)
 
+    def select(self, index: Tensor) -> Meshes:
+        """The meshes at ``index`` (M,) int64."""
+        parts = self.unpack()
+        vertices, faces = zip(*[parts[i] for i in index.tolist()], strict=True) if len(index) else ((), ())
+        return Meshes.pack(vertices, faces)
+
     def unpack(self) -> list[tuple[Tensor, Tensor]]:
         """Each mesh's (V_i, 3) vertices and (F_i, 3) faces, which index them."""
         first = self.vertex_counts.cumsum(0) - self.vertex_counts

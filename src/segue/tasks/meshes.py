@@ -65,7 +65,7 @@ class MeshSettings:
         divide: divide each face into four between stages.
         hidden: channels of the layers that tell the extent.
         samples: points on each surface that are compared.
-        objects: most objects of a training step that are compared, drawn at random; 0 means all.
+        objects: most objects of a training step whose surfaces are compared, drawn at random; 0 means all.
         distances: also learn how tall objects are in metres, which tells how far away they stand.
         focal: assumed focal length, in parts of the picture's longer side.
         distance: assumed distance in metres, where ``distances`` is false.
@@ -145,8 +145,10 @@ class MeshHead(nn.Module):
             loss = F.binary_cross_entropy_with_logits(voxels[0][rows], wanted.to(voxels[0]))
             losses["voxels"] = loss * self.settings.voxel_weight
         if self.settings.stages:
-            start = self._start([logits[rows] for logits in voxels], len(rows), features.device)
-            losses |= self._surface_losses(self.refinement(features[rows], start), goals)
+            drawn = self._drawn(len(rows), rows.device)
+            some, own = goals.select(drawn), rows[drawn]
+            start = self._start([logits[own] for logits in voxels], len(own), features.device)
+            losses |= self._surface_losses(self.refinement(features[own], start), some)
         return losses
 
     def decode(self, raw: tuple[Tensor, ...], regions: Regions, size: tuple[int, int]) -> Field:
@@ -172,8 +174,6 @@ class MeshHead(nn.Module):
             return rows[:0]
         known = torch.tensor([is_known(mesh) for mesh in truth.meshes], device=rows.device)
         rows = rows[known[regions.matched[rows]]]
-        if self.settings.objects:
-            rows = rows[torch.randperm(len(rows), device=rows.device)[: self.settings.objects]]
         if not len(rows):
             return rows
         goals, _ = framed([truth.meshes[i] for i in regions.matched[rows].tolist()], regions.boxes[rows])
@@ -181,6 +181,12 @@ class MeshHead(nn.Module):
         reach = reach.scatter_reduce(0, goals.vertex_owner, goals.vertices.abs().amax(1), "amax")
         areas = surface_areas(goals)
         return rows[(reach <= FARTHEST) & (areas > SMALLEST) & areas.isfinite()]
+
+    def _drawn(self, number: int, device: torch.device) -> Tensor:
+        """Which of a number of objects have their surfaces compared."""
+        if not self.settings.objects:
+            return torch.arange(number, device=device)
+        return torch.randperm(number, device=device)[: self.settings.objects]
 
     def _start(self, voxels: list[Tensor], number: int, device: torch.device) -> Meshes:
         """What the stages refine, for each of a number of objects."""
