@@ -17,6 +17,28 @@ def test_parameters_equal_the_published_networks(depth: int, published: int) -> 
     assert sum(p.numel() for p in network.parameters()) == published - (features + 1) * 1000
 
 
+def test_resnext_has_as_many_parameters_as_published() -> None:
+    network = ResNet(BackboneSettings(depth=101, groups=32, group_width=8))
+    assert sum(p.numel() for p in network.parameters()) == 88_791_336 - (2048 + 1) * 1000
+    assert network.channels == [256, 512, 1024, 2048]
+
+
+def test_groups_of_a_convolution_do_not_see_each_other() -> None:
+    block = ResNet(BackboneSettings(depth=50, width=8, groups=4, group_width=6)).stages[0][0]
+    assert block.conv2.weight.shape == (24, 6, 3, 3)
+    x = torch.randn(1, 24, 5, 5)
+    changed = x.clone()
+    changed[:, 6:12] += 1
+    differs = (block.conv2(x) != block.conv2(changed)).any(0).flatten(1).any(1)
+    assert differs.tolist() == [False] * 6 + [True] * 6 + [False] * 12
+
+
+@pytest.mark.parametrize("wrong", [{"groups": 0}, {"groups": 3}, {"group_width": -1}, {"depth": 18, "groups": 2}])
+def test_impossible_groups_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="group"):
+        BackboneSettings(**wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("stem_pool", [True, False])
 def test_maps_have_the_stated_channels_and_strides(stem_pool: bool) -> None:
     trunk = Trunk(BackboneSettings(depth=18, width=8, stem_pool=stem_pool), PyramidSettings(channels=16), SEGUE)

@@ -1,4 +1,5 @@
-"""ResNet (He et al. 2016): the part of the trunk that turns pixels into ever coarser features."""
+"""ResNet (He et al. 2016) and ResNeXt (Xie et al. 2017): the part of the trunk that turns pixels into ever coarser
+features."""
 
 from __future__ import annotations
 
@@ -24,6 +25,8 @@ class BackboneSettings:
         stem_pool: the max pooling after the first convolution. Without it every level is twice as fine, for objects
             of a few pixels.
         freeze: how many of the five parts (stem, four stages) stay as they are.
+        groups: of the 3x3 convolutions, from depth 50 on (ResNeXt).
+        group_width: channels of each group in the first stage; 0 shares ``width`` among the groups.
     """
 
     depth: Literal[18, 34, 50, 101] = 50
@@ -31,6 +34,21 @@ class BackboneSettings:
     norm: NormKind = "batch"
     stem_pool: bool = True
     freeze: int = 0
+    groups: int = 1
+    group_width: int = 0
+
+    def __post_init__(self) -> None:
+        if self.groups < 1 or self.group_width < 0:
+            raise ValueError("groups must be at least 1, and group_width not below 0")
+        if self.depth < 50 and (self.groups > 1 or self.group_width):
+            raise ValueError("groups need depth 50 or 101")
+        if self.inner % self.groups:
+            raise ValueError(f"{self.inner} channels do not make {self.groups} groups")
+
+    @property
+    def inner(self) -> int:
+        """Channels of the first stage's 3x3 convolutions."""
+        return self.groups * self.group_width or self.width
 
 
 class BasicBlock(nn.Module):
@@ -67,10 +85,11 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 around a shortcut (ResNet-50 and 101).
+    """1x1, 3x3, 1x1 around a shortcut (ResNet-50 and 101); the 3x3 may be wider, and in groups (ResNeXt).
 
     The stride sits in the 3x3 (torchvision) or in the first 1x1 (the original MSRA weights): a network computes
-    something else when its weights meet the other placement. ``rates`` as of `BasicBlock`.
+    something else when its weights meet the other placement. ``rates`` as of `BasicBlock`; ``inner`` are the channels
+    of the 3x3, None for ``width``.
     """
 
     expansion = 4
@@ -84,14 +103,17 @@ class Bottleneck(nn.Module):
         eps: float,
         stride_in_1x1: bool,
         rates: tuple[int, int] = (1, 1),
+        inner: int | None = None,
+        groups: int = 1,
     ) -> None:
         super().__init__()
+        inner = inner or width
         first, second, rate = (stride, 1, rates[1]) if stride_in_1x1 else (1, stride, rates[0])
-        self.conv1 = nn.Conv2d(channels, width, 1, first, bias=False)
-        self.norm1 = make_norm(norm, width, eps)
-        self.conv2 = nn.Conv2d(width, width, 3, second, rate, rate, bias=False)
-        self.norm2 = make_norm(norm, width, eps)
-        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.conv1 = nn.Conv2d(channels, inner, 1, first, bias=False)
+        self.norm1 = make_norm(norm, inner, eps)
+        self.conv2 = nn.Conv2d(inner, inner, 3, second, rate, rate, groups, bias=False)
+        self.norm2 = make_norm(norm, inner, eps)
+        self.conv3 = nn.Conv2d(inner, 4 * width, 1, bias=False)
         self.norm3 = make_norm(norm, 4 * width, eps)
         self.shortcut = make_shortcut(channels, 4 * width, stride, norm, eps)
 
@@ -140,7 +162,8 @@ class ResNet(nn.Module):
             for j in range(count):
                 stride = 2 if 0 < i < 4 - dilated and j == 0 else 1
                 rates = (rate if j else before, rate)
-                layers.append(block(channels, s.width * 2**i, stride, s.norm, frozen_eps, stride_in_1x1, rates))
+                shape = channels, s.width * 2**i, stride, s.norm, frozen_eps, stride_in_1x1, rates
+                layers.append(BasicBlock(*shape) if s.depth < 50 else Bottleneck(*shape, s.inner * 2**i, s.groups))
                 channels = s.width * 2**i * block.expansion
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
