@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,33 @@ from segue.errors import UsageError
 
 MARK = b"written by segue"
 """Stands in the first KiB of files of kinds that a later run may replace by its own; it replaces no others."""
+
+
+def user_cache() -> Path:
+    """The folder for what can be made or fetched again: ``SEGUE_CACHE``, else ``segue`` in the XDG cache folder."""
+    own = os.environ.get("SEGUE_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "segue"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time into the ``with`` block of this lock file; on Windows there is no such lock.
+
+    Raises `UsageError` where the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which unlocks it
 
 
 def atomic_write(path: Path, content: bytes) -> None:

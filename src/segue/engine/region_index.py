@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segue.data.images import MAX_PIXELS
 from segue.errors import CheckpointError, UsageError
-from segue.files import atomic_write
+from segue.files import atomic_write, user_cache
 from segue.models.weights import read_tensors, seal, unseal
 from segue.structures import Regions
 
@@ -113,10 +113,9 @@ def save_index(folder: Path, index: RegionIndex) -> list[str]:
 
 
 def places(folder: Path) -> tuple[Path, Path]:
-    """Where the index of a folder may be: inside it, or in the user's cache (of the XDG base directories)."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    """Where the index of a folder may be: inside it, or in the user's cache."""
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
-    return folder / NAME, cache / "segue" / f"{digest[:32]}.safetensors"
+    return folder / NAME, user_cache() / f"{digest[:32]}.safetensors"
 
 
 def write_index(path: Path, index: RegionIndex) -> None:
