@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import caption_cost, mesh_metrics, networks, ops, panoptic, plain, report, vision
+from benchmarks import caption_cost, mesh_metrics, meshes, networks, ops, panoptic, plain, report, vision
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
@@ -58,10 +58,10 @@ def test_an_unknown_case_is_named_with_the_known_ones(
 
 
 @pytest.mark.usefixtures("no_torchvision")
-@pytest.mark.parametrize("name", [*ops.CASES, *panoptic.CASES, *mesh_metrics.CASES])
+@pytest.mark.parametrize("name", [*ops.CASES, *panoptic.CASES, *meshes.CASES, *mesh_metrics.CASES])
 def test_plain_twins_agree_with_ours(name: str) -> None:
-    case = {**ops.CASES, **panoptic.CASES, **mesh_metrics.CASES}[name](True)
-    assert case.against == "plain"
+    case = {**ops.CASES, **panoptic.CASES, **meshes.CASES, **mesh_metrics.CASES}[name](True)
+    assert case.against == ("plain" if name not in meshes.CASES else "PyTorch3D" if "pytorch3d" in name else "scipy")
     ours, theirs = case.ours(), case.theirs()
     if isinstance(ours, Masks):
         assert int((ours.dense() ^ theirs).sum()) <= 2  # pixels at one half, to rounding
