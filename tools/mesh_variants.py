@@ -1,33 +1,40 @@
-"""The variants that Mesh R-CNN's paper compares, with equal steps on one frozen network.
+"""The variants that Mesh R-CNN's paper compares: fresh mesh heads, trained with equal steps on one frozen network.
 
-    SEGUE_DATA=... python tools/mesh_variants.py --weights RUN/best.safetensors --out runs/mesh_variants [NAME ...]
-    python tools/mesh_variants.py --table results/mesh_variants.json
+    SEGUE_DATA=... python -m tools.mesh_variants toybox --train toybox:train --val toybox:val [NAME ...]
+    python -m tools.mesh_variants --table
 
-A run that was cut off goes on. Results go to results/mesh_variants.json as they come; --table prints them.
+Results go to results/mesh_variants.json as they come; --table prints them. What a network sees of the objects is
+computed once for all variants (`tools/train_heads.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import yaml
+import torch
 
+from segue.data.dataset import open_dataset
+from segue.engine.evaluate import evaluate
+from segue.engine.region_predictor import RegionPredictor
 from segue.files import atomic_write
+from segue.models.weights import read_model
+from segue.models.zoo import find_model
+from segue.tasks import BOXES, MESHES, RegionHead, parsers_of
+from tools.train_heads import frozen, look, train
 
-RECIPE, RESULTS = Path("recipes/toybox_all.yaml"), Path("results/mesh_variants.json")
-STEPS = 600
+RESULTS = Path("results/mesh_variants.json")
+STEPS, BATCH, RATE = 600, 16, 0.001
 VARIANTS: dict[str, dict[str, object]] = {
     "Mesh R-CNN": {},
     "voxels only": {"stages": 0},
     "from a sphere": {"start": "sphere"},
     "Pixel2Mesh": {"start": "sphere", "level": 2, "divide": True},
 }
-"""What each variant changes in the recipe's mesh head."""
+"""What each variant changes in the model's mesh head. The first reads all that the others do."""
 
 SCORES = ("meshes/AP", "meshes/chamfer", "meshes/normals", "meshes/F1_0.3")
 
@@ -35,45 +42,48 @@ SCORES = ("meshes/AP", "meshes/chamfer", "meshes/normals", "meshes/F1_0.3")
 def main() -> None:
     """Train what is asked for, or print the table."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("model", nargs="?", help="a network with a mesh head, whose settings count")
     parse.add_argument("names", nargs="*", help=f"of {', '.join(VARIANTS)} (default: all)")
-    parse.add_argument("--weights", type=Path, help="the trained network on which the mesh heads are put")
-    parse.add_argument("--out", type=Path, default=Path("runs/mesh_variants"), help="folder of the runs")
-    parse.add_argument("--table", type=Path, metavar="FILE.json", help="only print the table of these results")
+    parse.add_argument("--train", default="toybox:train")
+    parse.add_argument("--val", default="toybox:val")
+    parse.add_argument("--table", action="store_true", help="only print the results so far")
     options = parse.parse_args()
     unknown = [name for name in options.names if name not in VARIANTS]
     if unknown:
         parse.error(f"no variant {unknown[0]!r}; there are {', '.join(VARIANTS)}")
-    if options.table:
-        print("\n".join(table(json.loads(options.table.read_text()))))
-        return
-    if options.weights is None:
-        parse.error("--weights must name the trained network")
-    for name in options.names or VARIANTS:
+    if not options.table and options.model is None:
+        parse.error("name a model")
+    if not options.table:
+        compare(find_model(options.model), options.names or list(VARIANTS), options.train, options.val)
+    print("\n".join(table(json.loads(RESULTS.read_text()))))
+
+
+def compare(path: Path, names: list[str], training: str, validation: str) -> None:
+    """Train and score variants, and note each when it is done."""
+    parsers = parsers_of([BOXES, MESHES])
+    looked = look(variant(path, "Mesh R-CNN"), MESHES, open_dataset(training, parsers), 1)
+    val = open_dataset(validation, parsers)
+    for name in names:
+        predictor = variant(path, name)
+        head = predictor.network.heads["meshes"].requires_grad_(True).train()
+        for _ in train(name, cast(RegionHead, head), looked, STEPS, BATCH, RATE):
+            pass
+        predictor.network.eval()
+        scores = evaluate(predictor, val).numbers
         measured = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        measured[name] = train(name, options.weights, options.out / name.replace(" ", "_"))
+        measured[name] = {"steps": STEPS, "batch": BATCH, **{key: scores[key] for key in SCORES}}
         atomic_write(RESULTS, (json.dumps(measured, indent=1) + "\n").encode())
 
 
-def train(name: str, weights: Path, run: Path) -> dict[str, float]:
-    """Train one mesh head to its end; its last scores."""
-    tasks = yaml.safe_load(RECIPE.read_text())["network"]["tasks"]
-    tasks = {"boxes": tasks["boxes"], "meshes": tasks["meshes"] | VARIANTS[name]}
-    settings = [
-        f"weights={weights}",
-        f"network.tasks={json.dumps(tasks)}",
-        "training.freeze=[trunk, rpn, heads.boxes]",
-        f"training.steps={STEPS}",
-        f"training.evaluate_every={STEPS}",
-        "training.best=meshes/AP",
-    ]
-    command = [sys.executable, "-m", "segue", "train", str(RECIPE), "--out", str(run)]
-    command += [part for value in settings for part in ("--set", value)]
-    if (run / "checkpoint.safetensors").exists():
-        command.append("--resume")
-    subprocess.run(command, check=True)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    last: dict[str, float] = next(row for row in reversed(rows) if "meshes/AP" in row)
-    return {key: last[key] for key in ("step", *SCORES) if key in last}
+def variant(path: Path, name: str) -> RegionPredictor:
+    """The frozen network with a fresh mesh head of this variant, all of whose objects are compared."""
+    torch.manual_seed(0)
+    file = read_model(path)
+    tasks = file.network["tasks"]
+    meshes = tasks["meshes"] | {"objects": 0} | VARIANTS[name]
+    network = file.network | {"tasks": {"boxes": tasks["boxes"], "meshes": meshes}}
+    state = {key: value for key, value in file.state.items() if not key.startswith("heads.meshes.")}
+    return frozen(replace(file, network=network, state=state), path)
 
 
 def table(measured: dict[str, dict[str, Any]]) -> list[str]:

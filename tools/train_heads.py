@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.001)
     options = parser.parse_args()
     torch.manual_seed(0)
-    predictor, file = opened(find_model(options.model), options.set)
+    path = find_model(options.model)
+    file = changed(read_model(path), options.set)
+    predictor = frozen(file, path)
     tasks = [task for task in predictor.tasks if isinstance(task, RegionTask)]
     chosen = [task for task in tasks if task.name in options.heads.split(",")]
     dataset = open_dataset(options.data, parsers_of([tasks[0], *chosen]))
@@ -79,20 +81,27 @@ def main() -> None:
             write_model(options.out / "best.safetensors", replace(file, state=state))
 
 
-def opened(path: Path, settings: Sequence[str]) -> tuple[RegionPredictor, ModelFile]:
-    """The model with changed settings of heads, frozen, and its file."""
-    file = read_model(path)
+def changed(file: ModelFile, settings: Sequence[str]) -> ModelFile:
+    """With other settings of its heads, each given as HEAD.KEY=VALUE."""
+    tasks = {name: dict(values or {}) for name, values in file.network["tasks"].items()}
     for text in settings:
         name, _, value = text.partition("=")
         head, _, key = name.partition(".")
-        file.network["tasks"][head][key] = yaml.safe_load(value)
+        if head not in tasks:
+            raise UsageError(f"no head {head!r}", cure=f"there are {', '.join(tasks)}")
+        tasks[head][key] = yaml.safe_load(value)
+    return replace(file, network={**file.network, "tasks": tasks})
+
+
+def frozen(file: ModelFile, path: Path) -> RegionPredictor:
+    """The region network of a file with what fits of its weights; none of them learns."""
     predictor = build(file, str(path))
     if not isinstance(predictor, RegionPredictor):
         raise UsageError("not a region network", where=path, cure="name one with heads")
     _, fresh = load_what_fits(predictor.network, file.state)
     print(f"begin anew: {', '.join(fresh) or 'none'}")
     predictor.network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
-    return predictor, file
+    return predictor
 
 
 @torch.no_grad()
