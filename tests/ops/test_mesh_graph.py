@@ -153,6 +153,13 @@ def test_icosphere_is_a_closed_sphere_of_so_many_vertices(level: int) -> None:
     assert lengths.max() / lengths.min() < 1.3
 
 
+def test_icosphere_stands_as_the_published_one() -> None:
+    corners = icosphere(0)[0].abs()
+    short, long = 0.5257, 0.8507
+    for row in ([short, long, 0.0], [0.0, short, long], [long, 0.0, short]):
+        assert int(((corners - torch.tensor(row)).abs() < 1e-4).all(1).sum()) == 4
+
+
 def test_icosphere_approaches_area_and_volume_of_a_ball_from_below() -> None:
     spheres = Meshes.pack(*zip(*(icosphere(level) for level in range(5)), strict=True))
     for values, true in ((surface_areas(spheres), 4 * pi), (volumes(spheres), 4 / 3 * pi)):

@@ -164,21 +164,17 @@ def icosphere(level: int) -> tuple[Tensor, Tensor]:
 
 
 def _icosahedron() -> Meshes:
-    """Two poles, and between them two rings of five vertices, the lower one turned by half a step."""
-    ring = torch.arange(5)
-    turns = torch.stack([ring, ring + 0.5]).double() * (2 * torch.pi / 5)  # (2, 5)
-    heights = torch.tensor([[1.0], [-1.0]], dtype=torch.float64).expand(2, 5)
-    rings = torch.stack([2 * turns.cos(), 2 * turns.sin(), heights], dim=2).view(10, 3) / 5**0.5
-    poles = torch.tensor([[0.0, 0, 1], [0, 0, -1]], dtype=torch.float64)
-    following, top, bottom = ring.roll(-1), torch.full((5,), 10), torch.full((5,), 11)
-    bands = (
-        (top, ring, following),
-        (ring, ring + 5, following),
-        (following, ring + 5, following + 5),
-        (bottom, following + 5, ring + 5),
-    )
-    faces = torch.cat([torch.stack(band, dim=1) for band in bands])
-    return Meshes.pack([torch.cat([rings, poles])], [faces])
+    """On three golden rectangles in the planes of xy, yz and zx, the long side along y, z and x, as published."""
+    golden = (1 + 5**0.5) / 2
+    short, long = torch.tensor([[-1, 1], [-golden, golden]], dtype=torch.float64)
+    rectangle = F.pad(torch.cartesian_prod(short, long), (0, 1))
+    corners = torch.cat([rectangle.roll(turn, 1) for turn in range(3)])  # neighbours are 2 apart
+    triples = torch.combinations(torch.arange(12), 3)
+    lengths = torch.linalg.vector_norm(corners[triples] - corners[triples.roll(1, 1)], dim=2)
+    faces = triples[(lengths < 2.1).all(1)]
+    inward = torch.linalg.det(corners[faces]) < 0
+    faces[inward] = faces[inward].flip(1)
+    return Meshes.pack([unit(corners)], [faces])
 
 
 def unit(vectors: Tensor) -> Tensor:
