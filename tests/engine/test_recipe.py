@@ -41,7 +41,7 @@ def test_the_network_part_comes_back_from_plain_values(write_recipe: Write) -> N
         ("training.steps=0", r"training.*steps must be at least 1"),
         ("network.tasks.mask={}", r"network\.tasks\.mask: unknown task 'mask'; did you mean 'masks'"),
         ("network.tasks.masks.layers=3", r"network\.tasks\.masks\.layers: unknown key 'layers'"),
-        ("network.conventions=detectron", r"network\.conventions: .*'segue', 'torchvision' or 'detectron2'"),
+        ("network.conventions=detectron", r"network\.conventions: .*'segue', 'torchvision'"),
         ("data=coco", r"data: expected keys and values, not 'coco'"),
         ("nonsense", r"--set: cannot read 'nonsense'"),
     ],

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segue.data.geometry import Geometry
-from segue.data.transforms import resized_size
 from segue.engine.predictor import Predictor
 from segue.engine.tiles import predict_tiled
 from segue.models.densecap import DenseCap
-from segue.nn.normalise import normalise, pad_images
+from segue.nn.normalise import normalise, pad_images, resize_image, shown_size
 from segue.structures import Regions, Scene
 from segue.tasks import CAPTIONS
 from segue.tasks.captions import CaptionHead
@@ -49,8 +47,9 @@ class DenseCapPredictor(Predictor):
     def _codes(self, pictures: Sequence[Tensor], threshold: float) -> list[tuple[Regions, Tensor]]:
         """The regions of each picture (3, H, W) uint8 in its pixels, and their codes (R, D)."""
         sizes = [(picture.shape[1], picture.shape[2]) for picture in pictures]
+        c = self.network.conventions
         resized = [
-            Geometry.resize(size, resized_size(size, self.resize)).image(picture)
+            resize_image(picture, shown_size(size, self.resize, c), c)
             for size, picture in zip(sizes, pictures, strict=True)
         ]
         padded, shown = (values.to(self.device) for values in pad_images(resized, self.network.multiple))

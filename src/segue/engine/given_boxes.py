@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from segue.data.geometry import Geometry
-from segue.data.transforms import resized_size
 from segue.engine.region_predictor import RegionPredictor
+from segue.nn.normalise import shown_size
 from segue.structures import Regions, Scene
 from segue.tasks import RegionTask
 
@@ -33,7 +33,7 @@ def read_boxes(predictor: RegionPredictor, image: Tensor, given: Regions, file: 
         DataError: a label outside the model's categories.
     """
     scene = given_scene(predictor, image, given, file)
-    geometry = Geometry.resize(scene.size, resized_size(scene.size, predictor.resize))
+    geometry = Geometry.resize(scene.size, shown_size(scene.size, predictor.resize, predictor.network.conventions))
     return decoded(predictor, scene, raw_outputs(predictor, image, given.boxes, geometry))
 
 

@@ -11,13 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from segue.data.geometry import Geometry
-from segue.data.transforms import resized_size
 from segue.engine.blend import label_tiles
 from segue.engine.predictor import Predictor
 from segue.engine.tiles import predict_tiled
 from segue.models.region_network import RegionNetwork
-from segue.nn.normalise import normalise, pad_images
+from segue.nn.normalise import normalise, pad_images, resize_image, shown_size
 from segue.structures import Regions, Scene
 from segue.tasks import CAPTIONS, Detections, PixelTask, RegionTask
 from segue.tasks.captions import CaptionHead
@@ -82,12 +80,13 @@ class RegionPredictor(Predictor):
         return Regions(boxes * scale, labels, scores), codes
 
     def resized(self, picture: Tensor) -> Tensor:
-        """A picture (3, H, W) uint8 in the size in which the network sees it."""
-        size = (picture.shape[1], picture.shape[2])
-        return Geometry.resize(size, resized_size(size, self.resize)).image(picture)
+        """A picture (3, H, W) uint8 in the size in which the network sees it, by its conventions."""
+        conventions = self.network.conventions
+        size = shown_size((picture.shape[1], picture.shape[2]), self.resize, conventions)
+        return resize_image(picture, size, conventions)
 
     def inputs(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Images (3, h, w) uint8 -> normalised, padded (B, 3, H, W), and their sizes (B, 2) before the padding."""
+        """Images (3, h, w) in [0, 255] -> normalised, padded (B, 3, H, W); and their sizes (B, 2) without padding."""
         padded, shown = pad_images(images, self.network.multiple)
         padded, shown = padded.to(self.device), shown.to(self.device)
         x = normalise(padded, shown, self.network.conventions)

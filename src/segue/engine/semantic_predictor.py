@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.data.geometry import Geometry
-from segue.data.transforms import resized_size
 from segue.engine.blend import label_tiles
 from segue.engine.predictor import PixelOptions, Predictor
 from segue.engine.superpixels import SuperpixelSettings, purity_cover, superpixel_labels, superpixels
 from segue.engine.tiles import check_side
 from segue.errors import UsageError
 from segue.models.semantic_network import SemanticNetwork
-from segue.nn.normalise import normalise, pad_images
+from segue.nn.normalise import normalise, pad_images, resize_image, shown_size
 from segue.structures import Regions, Scene
 
 
@@ -49,11 +47,11 @@ class SemanticPredictor(Predictor):
     @torch.no_grad()
     def probabilities(self, pictures: Sequence[Tensor]) -> list[Tensor]:
         """Pictures (3, H, W) uint8 -> for each (K, H, W) float32 probabilities of the classes, on the CPU."""
-        sizes = [(p.shape[1], p.shape[2]) for p in pictures]
+        sizes, conventions = [(p.shape[1], p.shape[2]) for p in pictures], self.network.conventions
         total = [torch.zeros(())] * len(sizes)
         for scale in self.options.scales:
-            resized = [scaled(resized_size(size, self.resize), scale) for size in sizes]
-            images = [Geometry.resize(s, r).image(p) for p, s, r in zip(pictures, sizes, resized, strict=True)]
+            resized = [scaled(shown_size(size, self.resize, conventions), scale) for size in sizes]
+            images = [resize_image(p, size, conventions) for p, size in zip(pictures, resized, strict=True)]
             seen = self._look(images)
             if self.options.flip:
                 mirrored = self._look([image.flip(2) for image in images])
@@ -63,7 +61,7 @@ class SemanticPredictor(Predictor):
         return [t.div_(count).cpu() for t in total]
 
     def _look(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Pictures (3, h, w) uint8 -> the network's probabilities (K, h, w) of each, without the padding."""
+        """Pictures (3, h, w) in [0, 255] -> the network's probabilities (K, h, w) of each, without the padding."""
         padded, sizes = pad_images(images, self.network.multiple)
         padded, sizes = padded.to(self.device), sizes.to(self.device)
         x = normalise(padded, sizes, self.network.conventions).contiguous(memory_format=torch.channels_last)

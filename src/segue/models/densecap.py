@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from segue.data.records import Dataset
 from segue.models.batch import Batch
 from segue.models.region_network import pad_truth
-from segue.nn.conventions import CONVENTIONS
+from segue.nn.conventions import CONVENTIONS, ConventionName
 from segue.nn.localisation import CODER, Drawn, Localisation, LocalisationSettings, box_distance, mean_of, strongest
 from segue.nn.matching import gather_rows
 from segue.nn.vgg import VGG
@@ -69,7 +69,7 @@ class DenseCapSettings:
         detections: most of them per image.
     """
 
-    conventions: Literal["segue", "torchvision", "detectron2"] = "segue"
+    conventions: ConventionName = "segue"
     width: int = 64
     norm: Literal["none", "batch"] = "none"
     localisation: LocalisationSettings = field(default_factory=LocalisationSettings)

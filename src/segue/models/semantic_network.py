@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.models.batch import Batch
-from segue.nn.conventions import CONVENTIONS
+from segue.nn.conventions import CONVENTIONS, ConventionName
 from segue.nn.dense import Architecture, architecture_named
 from segue.nn.pixel_losses import PixelLossSettings, pixel_loss
 
@@ -27,7 +27,7 @@ class SemanticSettings:
     """
 
     network: Mapping[str, Any]
-    conventions: Literal["segue", "torchvision", "detectron2"] = "segue"
+    conventions: ConventionName = "segue"
     loss: PixelLossSettings = field(default_factory=PixelLossSettings)
 
     def __post_init__(self) -> None:

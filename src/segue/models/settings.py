@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from segue.nn.conventions import CONVENTIONS, Conventions
+from segue.nn.conventions import CONVENTIONS, ConventionName, Conventions
 from segue.nn.fpn import PyramidSettings
 from segue.nn.resnet import BackboneSettings
 from segue.nn.rpn import ProposalSettings
@@ -44,7 +44,7 @@ class NetworkSettings:
             label every pixel may be among them.
     """
 
-    conventions: Literal["segue", "torchvision", "detectron2"] = "segue"
+    conventions: ConventionName = "segue"
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     pyramid: PyramidSettings = field(default_factory=PyramidSettings)
     proposals: ProposalSettings = field(default_factory=ProposalSettings)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+ConventionName = Literal["segue", "torchvision", "torchvision_legacy", "torchvision_semantic", "detectron2"]
+
 
 @dataclass(frozen=True)
 class Conventions:
@@ -20,6 +22,8 @@ class Conventions:
         roi_sampling: samples per bin and axis; 0 takes ``ceil(size of the bin)``, adaptively.
         level_eps_inside: the guard of the level assignment stands inside the logarithm (1e-8) or outside (1e-6).
         round_anchors: anchor corners around the origin are rounded to integers.
+        anchors_span_grid: the anchors' stride is the padded picture's side divided by the cells of the map, in whole
+            pixels; else the level's own.
         stride_in_1x1: the bottleneck block strides in its first 1x1 convolution (MSRA), not in its 3x3.
         frozen_norm_eps: epsilon of frozen batch norms.
         rpn_beta: where smooth L1 turns from square to linear in the RPN; 0 is plain L1.
@@ -32,16 +36,20 @@ class Conventions:
         keypoint_reading: a keypoint is at the peak of its enlarged map, and scores that value (logit) or its share of
             the map's softmax (peak); or it is the mean place of the best window, and scores its share (window).
         keypoint_shift: what the network's keypoints lack of ours: half a pixel where it counts pixels by their index.
+        antialias: pictures are brought to the network's size in bytes, with a filter where they shrink; else in
+            floats, plainly bilinear.
+        sizes_rounded: the sides that follow from the scale are rounded to whole pixels; else cut off.
         bgr: the network expects blue first.
         mean: subtracted from pixel values in 0..255, in the network's channel order.
         std: then divided by this.
     """
 
-    name: Literal["segue", "torchvision", "detectron2"]
+    name: ConventionName
     roi_aligned: bool
     roi_sampling: int
     level_eps_inside: bool
     round_anchors: bool
+    anchors_span_grid: bool
     stride_in_1x1: bool
     frozen_norm_eps: float
     rpn_beta: float
@@ -52,6 +60,8 @@ class Conventions:
     paste_at_centres: bool
     keypoint_reading: Literal["logit", "peak", "window"]
     keypoint_shift: float
+    antialias: bool
+    sizes_rounded: bool
     bgr: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -63,6 +73,7 @@ TORCHVISION = Conventions(
     roi_sampling=2,
     level_eps_inside=False,
     round_anchors=True,
+    anchors_span_grid=True,
     stride_in_1x1=False,
     frozen_norm_eps=0.0,
     rpn_beta=1 / 9,
@@ -73,10 +84,18 @@ TORCHVISION = Conventions(
     paste_at_centres=False,
     keypoint_reading="logit",
     keypoint_shift=0.5,
+    antialias=False,
+    sizes_rounded=False,
     bgr=False,
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
     std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
 )
+
+TORCHVISION_LEGACY = replace(TORCHVISION, name="torchvision_legacy", frozen_norm_eps=1e-5)
+"""Of the first published keypoint weights, and of torchvision's detectors that were not made from published ones."""
+
+TORCHVISION_SEMANTIC = replace(TORCHVISION, name="torchvision_semantic", antialias=True)
+"""Of ``models/segmentation``, whose published scores are of pictures resized by ``transforms``."""
 
 DETECTRON2 = Conventions(
     name="detectron2",
@@ -84,6 +103,7 @@ DETECTRON2 = Conventions(
     roi_sampling=0,
     level_eps_inside=True,
     round_anchors=False,
+    anchors_span_grid=False,
     stride_in_1x1=True,
     frozen_norm_eps=1e-5,
     rpn_beta=0.0,
@@ -94,6 +114,8 @@ DETECTRON2 = Conventions(
     paste_at_centres=True,
     keypoint_reading="peak",
     keypoint_shift=0.0,
+    antialias=True,
+    sizes_rounded=True,
     bgr=True,
     mean=(103.53, 116.28, 123.675),
     std=(1.0, 1.0, 1.0),
@@ -111,4 +133,4 @@ SEGUE = replace(
 )
 """For networks that are trained here: aligned everywhere, and pixels that do not lean on ImageNet."""
 
-CONVENTIONS = {c.name: c for c in (SEGUE, TORCHVISION, DETECTRON2)}
+CONVENTIONS = {c.name: c for c in (SEGUE, TORCHVISION, TORCHVISION_LEGACY, TORCHVISION_SEMANTIC, DETECTRON2)}

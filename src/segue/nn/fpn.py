@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segue.nn.norm import NormKind, normed
+
 
 @dataclass(frozen=True)
 class PyramidSettings:
@@ -15,9 +17,11 @@ class PyramidSettings:
 
     Attributes:
         channels: of every level; 256 is the published network.
+        norm: after every convolution, which then has no bias; None for none, as published.
     """
 
     channels: int = 256
+    norm: NormKind | None = None
 
 
 class FPN(nn.Module):
@@ -28,12 +32,14 @@ class FPN(nn.Module):
 
     def __init__(self, channels: Sequence[int], settings: PyramidSettings) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(c, settings.channels, 1) for c in channels)
-        self.output = nn.ModuleList(nn.Conv2d(settings.channels, settings.channels, 3, padding=1) for _ in channels)
+        out, norm, bias = settings.channels, settings.norm, settings.norm is None
+        self.lateral = nn.ModuleList(normed(nn.Conv2d(c, out, 1, bias=bias), norm) for c in channels)
+        self.output = nn.ModuleList(normed(nn.Conv2d(out, out, 3, padding=1, bias=bias), norm) for _ in channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(B, C_i, H_i, W_i), finest first -> one more map than came in, each (B, channels, H_i, W_i)."""

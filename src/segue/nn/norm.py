@@ -37,6 +37,20 @@ class FrozenBatchNorm(nn.Module):
         return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
 
 
+def normed(convolution: nn.Conv2d, norm: NormKind | None, eps: float = 1e-5) -> nn.Module:
+    """A convolution followed by a norm of that kind, or alone where it has none."""
+    return convolution if norm is None else nn.Sequential(convolution, make_norm(norm, convolution.out_channels, eps))
+
+
+def initialise_convolutions(module: nn.Module) -> None:
+    """He's normal initial weights, by the fan out, for every convolution in a module; zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 def make_norm(kind: NormKind, channels: int, frozen_eps: float = 1e-5) -> nn.Module:
     """A normalisation layer for ``channels``; group norm has 32 groups, or fewer where the channels do not divide."""
     if kind == "frozen":

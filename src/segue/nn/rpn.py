@@ -34,6 +34,7 @@ class ProposalSettings:
         post_nms_train: proposals per image after NMS, in training.
         post_nms: the same in use.
         nms: IoU above which the lesser of two proposals of a level goes.
+        convolutions: 3x3 layers before the two outputs.
     """
 
     sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
@@ -48,6 +49,7 @@ class ProposalSettings:
     post_nms_train: int = 2000
     post_nms: int = 1000
     nms: float = 0.7
+    convolutions: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class _Raw:
 
 
 class RPN(nn.Module):
-    """A 3x3 convolution and two 1x1, shared by all levels; then the best boxes of every level without doubles."""
+    """3x3 convolutions and two 1x1, shared by all levels; then the best boxes of every level without doubles."""
 
     def __init__(self, channels: int, strides: Sequence[int], settings: ProposalSettings, conventions: Conventions):
         super().__init__()
@@ -82,9 +84,12 @@ class RPN(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.logits = nn.Conv2d(channels, len(settings.ratios), 1)
         self.deltas = nn.Conv2d(channels, 4 * len(settings.ratios), 1)
-        for layer in (self.conv, self.logits, self.deltas):
+        self.further = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(settings.convolutions - 1)
+        )
+        for layer in (self.conv, self.logits, self.deltas, *self.further):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)
 
     def forward(self, levels: Sequence[Tensor], padded: tuple[int, int]) -> _Raw:
         """Pyramid maps (B, C, H_i, W_i) of images padded to (height, width) -> logits and deltas of every anchor."""
@@ -92,6 +97,8 @@ class RPN(nn.Module):
         for level in levels:
             b, _, h, w = level.shape
             x = F.relu(self.conv(level))
+            for convolution in self.further:
+                x = F.relu(convolution(x))
             logits.append(self.logits(x).permute(0, 2, 3, 1).reshape(b, -1))  # (B, H * W * A)
             d = self.deltas(x).view(b, -1, 4, h, w)  # (B, A, 4, H, W)
             deltas.append(d.permute(0, 3, 4, 1, 2).reshape(b, -1, 4))
@@ -100,11 +107,11 @@ class RPN(nn.Module):
         return _Raw(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [len(a) for a in anchors])
 
     def anchors(self, grids: list[tuple[int, int]], padded: tuple[int, int], device: torch.device) -> list[Tensor]:
-        """The anchors (H * W * A, 4) of each level. torchvision's stride is padded size // grid, others' is fixed."""
+        """The anchors (H * W * A, 4) of each level. Strides by the conventions."""
         rounded = self.conventions.round_anchors
         cells = [cell_anchors([size], self.settings.ratios, rounded).to(device) for size in self.settings.sizes]
         strides = [(s, s) for s in self.strides]
-        if self.conventions.name == "torchvision":
+        if self.conventions.anchors_span_grid:
             strides = [(padded[0] // h, padded[1] // w) for h, w in grids]
         return grid_anchors(grids, strides, cells)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -18,6 +18,7 @@ from segue.metrics.coco_ap import CocoAP
 from segue.nn.conventions import Conventions
 from segue.nn.losses import smooth_l1
 from segue.nn.matching import gather_rows
+from segue.nn.norm import NormKind, initialise_convolutions, normed
 from segue.ops import clip_boxes, decode_boxes, encode_boxes, nms_keep
 from segue.structures import Categories, Field, Regions, Scene
 from segue.tasks.task import Detections, RegionTask, Sampled
@@ -30,20 +31,29 @@ class BoxSettings:
     """Recipe values of the box head.
 
     Attributes:
-        channels: of the two fully connected layers.
+        channels: of the fully connected layers.
+        layers: of these, one or two.
+        convolutions: 3x3 layers before them, with as many channels as the pyramid.
+        norm: after each of those, which then has no bias; None for none.
+        spare: rows of the classifier beside classes and background that stand for nothing, but have a share in the
+            softmax: numbers that COCO never used, in public weights. They are the last.
         score: detections below it are dropped.
         nms: IoU above which the lesser of two detections of a class goes.
         detections: most detections per image.
     """
 
     channels: int = 1024
+    layers: Literal[1, 2] = 2
+    convolutions: int = 0
+    norm: NormKind | None = None
+    spare: int = 0
     score: float = 0.05
     nms: float = 0.5
     detections: int = 100
 
 
 class BoxHead(nn.Module):
-    """Two fully connected layers, then class logits and one box refinement per class."""
+    """Fully connected layers, then class logits and one box refinement per class."""
 
     pooled = 7
 
@@ -51,21 +61,31 @@ class BoxHead(nn.Module):
         super().__init__()
         self.conventions, self.settings, self.classes = conventions, settings, len(categories)
         self.first = int(conventions.background_first)  # row of class 0
-        self.fc1 = nn.Linear(channels * self.pooled**2, settings.channels)
-        self.fc2 = nn.Linear(settings.channels, settings.channels)
-        self.logits = nn.Linear(settings.channels, self.classes + 1)
-        self.deltas = nn.Linear(settings.channels, 4 * (self.classes + self.first))
-        for layer in (self.fc1, self.fc2):
-            nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
+        s, bias = settings, settings.norm is None
+        self.convolutions = nn.ModuleList(
+            normed(nn.Conv2d(channels, channels, 3, padding=1, bias=bias), s.norm) for _ in range(s.convolutions)
+        )
+        self.fc1 = nn.Linear(channels * self.pooled**2, s.channels)
+        self.fc2 = nn.Linear(s.channels, s.channels) if s.layers == 2 else None
+        self.logits = nn.Linear(s.channels, self.classes + 1 + s.spare)
+        self.deltas = nn.Linear(s.channels, 4 * (self.classes + self.first))
+        initialise_convolutions(self.convolutions)
+        for full in (self.fc1, self.fc2):
+            if full is not None:
+                nn.init.kaiming_uniform_(full.weight, a=1)
+                nn.init.zeros_(full.bias)
         for layer, std in ((self.logits, 0.01), (self.deltas, 0.001)):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
 
     def forward(self, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, C, 7, 7) -> class logits (R, K + 1), box deltas (R, K, 4)."""
-        x = F.relu(self.fc1(rois.flatten(1)))
-        x = F.relu(self.fc2(x))
+        """(R, C, 7, 7) -> class logits (R, K + 1 + spare), box deltas (R, K, 4)."""
+        x = rois
+        for convolution in self.convolutions:
+            x = F.relu(convolution(x))  # (R, C, 7, 7)
+        x = F.relu(self.fc1(x.flatten(1)))
+        if self.fc2 is not None:
+            x = F.relu(self.fc2(x))
         deltas = self.deltas(x).view(len(x), -1, 4)[:, self.first :]
         return self.logits(x).float(), deltas.float()
 
@@ -119,13 +139,14 @@ class BoxHead(nn.Module):
 
 
 def only_known(logits: Tensor, known: Tensor | None, first: int) -> Tensor:
-    """Class logits (R, K + 1) without a chance for classes that are not ``known`` (R, K); background always is.
+    """Class logits (R, K + 1 or more) without a chance for classes that are not ``known`` (R, K); all else has one.
 
-    The row of class 0 is ``first``, 0 or 1; background has the other end.
+    The row of class 0 is ``first``, 0 or 1; background has the other end, and rows to spare come last.
     """
     if known is None:
         return logits
-    return logits.masked_fill(~F.pad(known, (first, 1 - first), value=True), -torch.inf)
+    after = logits.shape[1] - known.shape[1] - first
+    return logits.masked_fill(~F.pad(known, (first, after), value=True), -torch.inf)
 
 
 def parse(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Tensor:

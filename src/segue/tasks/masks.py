@@ -19,6 +19,7 @@ from segue.drawing import draw_masks, object_colors
 from segue.metrics.coco_ap import CocoAP
 from segue.metrics.matching import Matching
 from segue.nn.conventions import Conventions
+from segue.nn.norm import NormKind, initialise_convolutions, normed
 from segue.ops import mask_targets, paste_masks
 from segue.structures import Categories, Field, Masks, Regions, Scene
 from segue.tasks.task import RegionTask, Sampled
@@ -31,10 +32,12 @@ class MaskSettings:
     Attributes:
         channels: of its convolutions.
         convolutions: 3x3 layers before the upsampling.
+        norm: after each of those, which then has no bias; None for none, as published.
     """
 
     channels: int = 256
     convolutions: int = 4
+    norm: NormKind | None = None
 
 
 class MaskHead(nn.Module):
@@ -46,12 +49,14 @@ class MaskHead(nn.Module):
         super().__init__()
         self.conventions, self.first = conventions, int(conventions.background_first)
         widths = [channels] + [settings.channels] * settings.convolutions
-        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        norm, bias = settings.norm, settings.norm is None
+        self.convolutions = nn.ModuleList(
+            normed(nn.Conv2d(before, after, 3, padding=1, bias=bias), norm) for before, after in pairwise(widths)
+        )
         self.upsample = nn.ConvTranspose2d(widths[-1], settings.channels, 2, 2)
         self.logits = nn.Conv2d(settings.channels, len(categories) + self.first, 1)
-        for layer in (*self.convolutions, self.upsample):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        initialise_convolutions(self.convolutions)
+        initialise_convolutions(self.upsample)
         nn.init.normal_(self.logits.weight, std=0.001)
         nn.init.zeros_(self.logits.bias)  # type: ignore[arg-type]
 
