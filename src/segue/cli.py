@@ -73,7 +73,8 @@ def parser() -> Parser:
     add_train(commands)
     add_evaluate(commands)
     add_data(commands)
-    add_command(commands, "models", models, "the zoo: names, tasks, classes, scores, licences")
+    command = add_command(commands, "models", models, "the zoo: names, tasks, classes, scores, licences")
+    command.add_argument("name", nargs="?", metavar="NAME", help="say everything about this one")
     return top
 
 
@@ -370,9 +371,8 @@ def make_toybox(arguments: argparse.Namespace) -> None:
 
 
 def models(arguments: argparse.Namespace) -> None:
-    """The zoo as a table."""
-    from segue.models.zoo import ZOO
+    """The zoo as a list, or everything about one of its models."""
+    from segue.models.zoo import zoo_model
+    from segue.models.zoo_text import describe, listing
 
-    for model in ZOO:
-        print(f"{model.name:10} {model.tasks}; {model.classes}")
-        print(f"{'':10} {model.metric}; {model.megabytes:.1f} MB, bundled; {model.licence}")
+    print(describe(zoo_model(arguments.name)) if arguments.name else listing())
