@@ -70,6 +70,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add_predict(commands)
     add_find(commands)
+    add_view(commands)
     add_train(commands)
     add_evaluate(commands)
     add_data(commands)
@@ -129,6 +130,17 @@ def add_find(commands: Commands) -> None:
 
 
 def add_train(commands: Commands) -> None:
+def add_view(commands: Commands) -> None:
+    """`segue view`."""
+    add = add_command(commands, "view", view, "look at results, pictures or a training run in Rerun").add_argument
+    add("path", type=Path, metavar="PATH", help="folder of `segue predict` or `segue train`; a picture, video or folder")
+    add("--model", help="predicts pictures and videos: a zoo name, a .safetensors file or a run folder")
+    add("--threshold", type=unit_interval, default=0.5, help="lowest score of what is predicted (default: 0.5)")
+    add("--explain", type=positive, metavar="N", help="a picture's N-th region, step by step through the network")
+    add("--save", type=Path, metavar="FILE.rrd", help="write a recording instead of opening the viewer")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+
     """`segue train`."""
     add = add_command(commands, "train", train, "train a model by a recipe").add_argument
     add("recipe", type=Path, metavar="RECIPE.yaml")
@@ -282,6 +294,17 @@ def train(arguments: argparse.Namespace) -> None:
     from segue.engine.train import train as run
 
     imported()
+def view(arguments: argparse.Namespace) -> None:
+    """A recording, in Rerun's viewer or as a file."""
+    from segue.engine.view import ViewOptions
+    from segue.engine.view import view as show
+
+    imported()
+    a = arguments
+    count = show(a.path, ViewOptions(a.model, a.threshold, a.device, a.explain, a.save))
+    print(f"{count} logged{f': rerun {a.save}' if a.save else ''}")
+
+
     recipe = read_recipe(arguments.recipe, arguments.set)
     out = arguments.out or Path("runs") / recipe.name
     numbers = run(recipe, out, arguments.resume, arguments.device)

@@ -15,7 +15,7 @@ from segue.data.results import is_finite
 from segue.engine.output import label_indices
 from segue.engine.predicted_maps import map_beside
 from segue.errors import DataError
-from segue.structures import Segments
+from segue.structures import Categories, Segments
 from segue.structures.panoptic import ID_LIMIT
 
 
@@ -42,25 +42,33 @@ def panoptic_maps(path: Path, dataset: Dataset) -> dict[int, PanopticReader]:
 
 
 def panoptic_beside(scenes: Path, entry: Mapping[str, Any], dataset: Dataset, index: int) -> PanopticReader | None:
-    """The reader of the map that an entry of a scenes.json names; None where it, or the data set, has none.
+    """As `panoptic_named`, for the picture with this index of a data set; None where the data set has no such maps."""
+    if dataset.panoptic is None:
+        return None
+    return panoptic_named(scenes, entry, dataset.categories, dataset.records[index].id)
+
+
+def panoptic_named(
+    scenes: Path, entry: Mapping[str, Any], categories: Categories, picture: int
+) -> PanopticReader | None:
+    """The reader of the map that an entry of a scenes.json names; None where it names none.
 
     Args:
         scenes: the scenes.json.
         entry: checked but for its ``panoptic``.
-        dataset: whose classes the labels are to be.
-        index: of the entry's picture among those of the data set.
+        categories: what the labels are to be.
+        picture: the id by which the reader will be asked for the entry's picture.
 
     Raises:
         DataError: ``panoptic`` is not as promised, or has an unknown label or a file outside the folder.
     """
     told = entry.get("panoptic")
-    if told is None or dataset.panoptic is None:
+    if told is None:
         return None
     where = f"{scenes}, {entry['file']}"
     rows = _checked(told, where)
     file = map_beside(scenes, told.get("file") or "", "panoptic")
     assert file is not None  # only without a name
-    picture, categories = dataset.records[index].id, dataset.categories
     labels = label_indices(rows, categories, where)
     known = [{**row, "category_id": categories[label].id} for row, label in zip(rows, labels, strict=True)]
     ids = {category.id: label for label, category in enumerate(categories)}

@@ -31,12 +31,17 @@ def linear_taps(at: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([low, high], dim=-1).long(), weight
 
 
-def fixed_taps(start: Tensor, extent: Tensor, length: Tensor, output: int, sampling: int) -> tuple[Tensor, Tensor]:
-    """(R,) RoIs on one axis -> index and weight (R, output, 2 * sampling); weights add up to 1 inside the map."""
+def sample_places(start: Tensor, extent: Tensor, output: int, sampling: int) -> Tensor:
+    """Where ``sampling`` samples in each of ``output`` bins of (R,) RoIs lie on one axis: (R, output, sampling)."""
     size = (extent / output)[:, None, None]
     p = torch.arange(output, dtype=start.dtype, device=start.device)[:, None]
     step = torch.arange(sampling, dtype=start.dtype, device=start.device) + 0.5
-    at = start[:, None, None] + p * size + step * size / sampling  # (R, P, S), rounded as others do
+    return start[:, None, None] + p * size + step * size / sampling  # rounded as others do
+
+
+def fixed_taps(start: Tensor, extent: Tensor, length: Tensor, output: int, sampling: int) -> tuple[Tensor, Tensor]:
+    """(R,) RoIs on one axis -> index and weight (R, output, 2 * sampling); weights add up to 1 inside the map."""
+    at = sample_places(start, extent, output, sampling)  # (R, P, S)
     index, weight = linear_taps(at, length[:, None, None].to(at.dtype))
     return index.flatten(2), weight.flatten(2) / sampling
 

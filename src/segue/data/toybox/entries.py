@@ -106,15 +106,22 @@ def obj_text(thing: Thing) -> str:
 
 
 def _instances(address: Address, sample: Sample) -> list[Row]:
-    """COCO's annotations, with keypoints for those categories that have some."""
+    """COCO's annotations with ``attributes``, and with keypoints for those categories that have some."""
     rows: list[Row] = []
     masks = encode_masks(Masks.from_dense(torch.from_numpy(sample.masks)))
     for i, (thing, runs) in enumerate(zip(sample.things, masks, strict=True)):
         x0, y0, x1, y1 = thing.box.tolist()
         row: Row = {"id": _identity(address, i), "image_id": address.number, "category_id": TOYBOX[thing.label].id}
         row |= {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": thing.area, "iscrowd": 0, "segmentation": runs}
-        rows.append(row | _keypoints(thing.keypoints))
+        rows.append(row | _keypoints(thing.keypoints) | {"attributes": _attributes(thing)})
     return rows
+
+
+def _attributes(thing: Thing) -> Row:
+    """The name of its colour, or of a person's shirt; and whether it is shiny or matt, of which people are neither."""
+    solid = thing.placed.solid
+    material = {} if solid.category == "person" else {"material": "shiny" if solid.paint.shine > 0 else "matt"}
+    return {"color": solid.paint.color, **material}
 
 
 def _keypoints(points: Floats) -> Row:
