@@ -74,6 +74,7 @@ def parser() -> Parser:
     add_train(commands)
     add_evaluate(commands)
     add_data(commands)
+    add_lecture(commands)
     command = add_command(commands, "models", models, "the zoo: names, tasks, classes, scores, licences")
     command.add_argument("name", nargs="?", metavar="NAME", help="say everything about this one")
     return top
@@ -166,6 +167,12 @@ def add_evaluate(commands: Commands) -> None:
     )
     add_pixel_options(command.add_argument)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+def add_lecture(commands: Commands) -> None:
+    """`segue lecture`."""
+    add = add_command(commands, "lecture", lecture, "every figure and number of the lecture, from live code").add_argument
+    add("--out", type=Path, default=Path("segue-lecture"), help="folder for the pages (default: segue-lecture)")
 
 
 def add_data(commands: Commands) -> None:
@@ -355,6 +362,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print("\n".join(printable(line) for line in format_table(scores.numbers).splitlines()))
     if arguments.out:
         write_metrics(arguments.out, scores.numbers, scores.pictures)
+
+
+def lecture(arguments: argparse.Namespace) -> None:
+    """A folder of pages."""
+    from segue.lecture import LECTURE, write_lecture
+
+    imported()
+    print(f"{len(LECTURE)} pages: open {write_lecture(LECTURE, arguments.out)}")
 
 
 def data_show(arguments: argparse.Namespace) -> None:
