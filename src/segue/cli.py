@@ -333,7 +333,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from segue.data.dataset import open_dataset
     from segue.engine.predicted_maps import carries_maps
     from segue.engine.predictions import evaluate_predictions, format_table, write_metrics
-    from segue.tasks import CAPTIONS, PixelTask, known_tasks, parsers_of
+    from segue.tasks import CAPTIONS, ImageTask, PixelTask, known_tasks, parsers_of
 
     imported()
     if arguments.predictions:
@@ -345,6 +345,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             arguments.images,
             need_images=False,
             panoptic=carries_maps(arguments.predictions),
+            labels=True,
         )
         scores = evaluate_predictions(arguments.predictions, dataset, tasks)
     else:
@@ -353,7 +354,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
         predictor = with_options(load(arguments.model, arguments.device), arguments)
         maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
-        dataset = open_dataset(arguments.data, parsers_of(predictor.tasks), arguments.images, panoptic=maps)
+        labels = any(isinstance(task, ImageTask) for task in predictor.tasks)
+        parsers = parsers_of(predictor.tasks)
+        dataset = open_dataset(arguments.data, parsers, arguments.images, panoptic=maps, labels=labels)
         scores = score(predictor, dataset, by=arguments.by)
         if CAPTIONS in predictor.tasks and CAPTIONS.annotated(dataset):
             from segue.engine.search_numbers import search_numbers

@@ -13,11 +13,11 @@ from segue.data.check import load_json
 from segue.engine.output import SceneWriter, read_scenes, write_scenes
 from segue.errors import DataError, UsageError
 from segue.structures import Categories, Masks, Regions, Scene
-from segue.tasks import BOXES, MASKS
+from segue.tasks import BOXES, LABEL, MASKS, Task, parsers_of
 
 CLASSES = Categories.from_names(["cell", "mug"])
-TASKS = [BOXES, MASKS]
-PARSERS = {task.name: task.parse for task in TASKS}
+TASKS: list[Task] = [BOXES, MASKS, LABEL]
+PARSERS = parsers_of(TASKS)
 RED = Image.new("RGB", (30, 20), (255, 0, 0))
 
 

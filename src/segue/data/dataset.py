@@ -18,6 +18,7 @@ from segue.data.joined import beside, is_beside, join_keypoints, join_panoptic, 
 from segue.data.label_sets import check_label_set, count_pixels, find_label_set, open_label_set
 from segue.data.layout import locate, picture_folder, resolve, splits
 from segue.data.mesh_join import join_meshes
+from segue.data.picture_labels import check_labels, is_labels, join_labels
 from segue.data.pix3d_set import is_pix3d, read_pix3d
 from segue.data.records import Annotation, Dataset, Parser, Record
 from segue.data.sentences import SentenceSet, check_sentence_set, open_sentence_set, refuse
@@ -50,6 +51,7 @@ def open_dataset(
     images: str | None = None,
     need_images: bool = True,
     panoptic: bool = False,
+    labels: bool = False,
 ) -> Dataset:
     """The data set that a reference means (see `locate`), checked, with the fields that ``parsers`` fill.
 
@@ -65,6 +67,7 @@ def open_dataset(
         images: folder of the pictures, None to guess.
         need_images: without, the pictures themselves may be missing.
         panoptic: join ``panoptic_SPLIT.json`` beside an instance file to it, with its classes, if it is there.
+        labels: join ``labels_SPLIT.json`` beside an instance file to it, if it is there (`segue.data.picture_labels`).
 
     Raises:
         DataError: it does not exist, or has fatal faults.
@@ -82,14 +85,16 @@ def open_dataset(
         return open_label_set(found, reference, parsers, need_images)
     path, folder = locate(reference, images)
     dataset = read_coco(path, parsers, folder, name=reference, need_images=need_images)
-    kinds = ("person_keypoints", "panoptic", "visual_genome", "pix3d")
-    people, maps, sentences, meshes = (beside(path, kind) for kind in kinds)
+    kinds = ("person_keypoints", "panoptic", "visual_genome", "pix3d", "labels")
+    people, maps, sentences, meshes, words = (beside(path, kind) for kind in kinds)
     if people and "keypoints" in parsers and not any(category.keypoints for category in dataset.categories):
         dataset = join_keypoints(dataset, read_coco(people, {}, folder, need_images=False))
     if sentences and "captions" in parsers and not any(OWN_CAPTIONS & a.keys() for a in chain(*dataset.annotations)):
         dataset = join_sentences(dataset, sentences)
     if meshes and "meshes" in parsers:
         dataset = join_meshes(dataset, meshes)
+    if words and labels:
+        dataset = join_labels(dataset, words)
     return join_panoptic(dataset, maps) if maps and panoptic else dataset
 
 
@@ -130,6 +135,8 @@ def check_dataset(reference: str, images: str | None = None) -> Report:
     modelled = find_models(reference, {}, images)
     if modelled is not None:
         return _check_models(*modelled, resolve(reference)[0])
+    if is_labels(resolve(reference)[0]):
+        return check_labels(resolve(reference)[0], picture_folder(images))
     found = find_label_set(reference, images)
     return check_coco(*locate(reference, images)) if found is None else check_label_set(found)
 

@@ -17,6 +17,7 @@ PREFIX = "instances_"
 PANOPTIC = "panoptic_"
 CAPTIONS = "captions_"
 DESCRIPTIONS = "visual_genome_"
+LABELS = "labels_"
 BESIDE = (PANOPTIC, CAPTIONS, DESCRIPTIONS)
 """Other files about the pictures of ``instances_SPLIT.json`` that can be opened by themselves."""
 

@@ -66,9 +66,11 @@ class Mixture:
         return with_classes(dataset, self.dataset.categories) if known and len(self.sizes) > 1 else dataset
 
 
-def open_mixture(sources: Sequence[Source], parsers: Mapping[str, Parser], panoptic: bool = False) -> Mixture:
+def open_mixture(
+    sources: Sequence[Source], parsers: Mapping[str, Parser], panoptic: bool = False, labels: bool = False
+) -> Mixture:
     """The data sets of ``sources``, opened by `open_dataset`; raises as that and `mix`."""
-    datasets = [open_dataset(source.train, parsers, source.images, panoptic=panoptic) for source in sources]
+    datasets = [open_dataset(s.train, parsers, s.images, panoptic=panoptic, labels=labels) for s in sources]
     return mix(datasets, [source.weight for source in sources])
 
 
@@ -113,6 +115,7 @@ def _joined(datasets: Sequence[Dataset], categories: Categories) -> Dataset:
         [rows for part in parts for rows in part.annotations],
         parts[0].parsers,
         _joined_maps(parts),
+        labels=[part.label(i) for part in parts for i in range(len(part))],
     )
 
 

@@ -71,6 +71,7 @@ class Dataset:
         parsers: by field of `Regions`.
         maps: the label maps, where there are any.
         panoptic: reads the panoptic maps, where there are any: of the pictures that have a label map.
+        labels: the thing class of each picture as a whole, by name, None of those that have none; None without any.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Dataset:
     parsers: Mapping[str, Parser]
     maps: LabelMaps | None = None
     panoptic: PanopticReader | None = None
+    labels: Sequence[str | None] | None = None
     _kept: dict[int, Regions] = field(default_factory=dict, repr=False)
     _kept_bytes: int = field(default=0, repr=False)
 
@@ -107,8 +109,12 @@ class Dataset:
         file = self.maps.files[index] if self.maps else None
         return self.maps.read(file, self.records[index].size) if self.maps and file else None
 
+    def label(self, index: int) -> str | None:
+        """The name of the class of a picture as a whole, if it has one."""
+        return None if self.labels is None else self.labels[index]
+
     def scene(self, index: int) -> Scene:
-        """The picture's size, objects, label map and panoptic map."""
+        """The picture's size, objects, label map, panoptic map and label."""
         record, semantic = self.records[index], self.semantic(index)
         panoptic, segments = None, None
         if self.panoptic is not None and semantic is not None:
@@ -120,6 +126,7 @@ class Dataset:
             semantic=semantic,
             panoptic=panoptic,
             segments=segments,
+            label=self.label(index),
             file=str(record.file),
         )
 

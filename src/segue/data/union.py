@@ -57,6 +57,7 @@ def with_classes(dataset: Dataset, categories: Categories) -> Dataset:
         dataset.parsers,
         dataset.maps and LabelMaps(dataset.maps.files, RelabelledMaps(dataset.maps.read, table)),
         dataset.panoptic and RelabelledSegments(dataset.panoptic, table),
+        dataset.labels,
     )
 
 

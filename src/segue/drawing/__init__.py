@@ -6,6 +6,7 @@ from segue.drawing.colors import object_colors
 from segue.drawing.confusion import plot_confusion
 from segue.drawing.curves import plot_curves
 from segue.drawing.keypoints import draw_keypoints
+from segue.drawing.label import draw_label
 from segue.drawing.masks import draw_masks
 from segue.drawing.mesh_page import mesh_section
 from segue.drawing.meshes import draw_meshes
@@ -28,6 +29,7 @@ __all__ = [
     "draw_captions",
     "draw_confidence",
     "draw_keypoints",
+    "draw_label",
     "draw_masks",
     "draw_meshes",
     "draw_panoptic",

@@ -13,19 +13,19 @@ from segue.engine.picture import draw
 from segue.files import atomic_write
 from segue.tasks import all_tasks
 
-BESIDE = ("person_keypoints", "panoptic", "visual_genome")
+BESIDE = ("person_keypoints", "panoptic", "visual_genome", "labels")
 """Kinds of files that are read together with the instances of the same pictures."""
 
 
 def show(reference: str, images: str | None, out: Path | None, count: int = 12) -> str:
     """Statistics as text; with ``out``, a contact sheet of ``count`` pictures spread over the set.
 
-    The pictures show panoptic maps of a file beside the instances, too; the text speaks of the instances alone.
+    The pictures show panoptic maps and labels of files beside the instances, too; the text speaks of those alone.
     """
     parsers = {task.name: task.parse for task in all_tasks()}
     dataset = open_dataset(reference, parsers, images)
     if out is not None and len(dataset):
-        write_sheet(open_dataset(reference, parsers, images, panoptic=True), out, count)
+        write_sheet(open_dataset(reference, parsers, images, panoptic=True, labels=True), out, count)
     return statistics(dataset)
 
 

@@ -44,6 +44,7 @@ class Sample:
         semantic: (H, W) label map, if any.
         file: the picture's.
         known: (T,) bool, the thing classes whose objects its data set annotates; None means all.
+        label: the class of the picture as a whole, -1 where nobody says.
     """
 
     image: Tensor
@@ -51,6 +52,7 @@ class Sample:
     semantic: Tensor | None
     file: str
     known: Tensor | None = None
+    label: int = UNLABELLED
 
 
 class TrainingPictures(TorchDataset[Sample]):
@@ -88,7 +90,9 @@ class TrainingPictures(TorchDataset[Sample]):
         semantic = None if self.dataset.maps is None else geometry.label_map(self._labels(place.picture))
         image = jitter_intensity(image, self.augmentation, rng)
         known = None if self.known is None else self.known[place.picture]
-        return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file), known)
+        word = self.dataset.label(place.picture)
+        label = UNLABELLED if word is None else self.dataset.categories.index(word)
+        return Sample(image, regions, semantic, str(self.dataset.records[place.picture].file), known, label)
 
     def _labels(self, picture: int) -> Tensor:
         """(H, W) label map of a picture, unlabelled all over where it has none."""
@@ -155,6 +159,7 @@ class Collate:
             files=[s.file for s in samples],
             semantic=pad_label_maps([s.semantic for s in samples], images.shape[2], images.shape[3]),
             known=torch.stack(known) if known else None,
+            labels=torch.tensor([s.label for s in samples]),
         )
 
 

@@ -23,7 +23,7 @@ from segue.data.results import is_box, is_finite
 from segue.errors import DataError
 from segue.files import MARK, atomic_file, atomic_write, cannot_write
 from segue.structures import Categories, Regions, Scene
-from segue.tasks.task import File, PixelTask, RegionFiles, RegionTask, Task
+from segue.tasks.task import File, ImageTask, PixelTask, RegionFiles, RegionTask, Task
 
 NAME = "scenes.json"
 VERSION = 1
@@ -143,8 +143,11 @@ def scene_entry(scene: Scene, tasks: Sequence[Task], file: str) -> dict[str, Any
             for row, values in zip(rows, task.to_json(regions), strict=True):
                 row |= values
     h, w = scene.size
-    label = {} if scene.label is None else {"label": scene.label}
-    return {"file": Path(file).as_posix(), "width": w, "height": h, **label, "regions": rows}
+    entry: dict[str, Any] = {"file": Path(file).as_posix(), "width": w, "height": h}
+    for task in tasks:
+        if isinstance(task, ImageTask) and task.carried(scene):
+            entry |= task.entry(scene)
+    return entry | {"regions": rows}
 
 
 def read_scenes(path: Path, parsers: Mapping[str, Parser], categories: Categories | None = None) -> list[Scene]:

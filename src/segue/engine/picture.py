@@ -16,7 +16,7 @@ from segue.drawing.semantic import add_legend
 from segue.engine.output import SceneWriter
 from segue.errors import ImageError
 from segue.structures import Scene
-from segue.tasks import PixelTask, RegionTask, Task, known_tasks
+from segue.tasks import ImageTask, PixelTask, RegionTask, Task, known_tasks
 
 
 def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Task] | None = None) -> Image.Image:
@@ -35,7 +35,9 @@ def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Ta
     tasks = [task for task in (known_tasks() if tasks is None else tasks) if task.carried(scene)]
     hidden = {name for task in tasks if isinstance(task, PixelTask) for name in task.hides}
     seen = [task for task in tasks if task.name not in hidden]
-    first_to_last = sorted(seen, key=lambda task: (task.selects, not isinstance(task, PixelTask)))
+    first_to_last = sorted(
+        seen, key=lambda task: (isinstance(task, ImageTask), task.selects, not isinstance(task, PixelTask))
+    )
     return draw_scene(scene, to_pil(pixels), [task.draw for task in first_to_last if task.draw])
 
 

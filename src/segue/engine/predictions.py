@@ -28,7 +28,7 @@ from segue.engine.predicted_panoptic import no_segments, panoptic_beside, panopt
 from segue.errors import DataError, UsageError
 from segue.files import atomic_write
 from segue.structures import Category, Scene
-from segue.tasks import PixelTask, Task, parsers_of
+from segue.tasks import ImageTask, PixelTask, Task, parsers_of
 
 SUPPORTED = "give a scenes.json, a COCO results JSON, a COCO panoptic JSON or a folder of index PNGs"
 
@@ -43,6 +43,7 @@ class Saved:
         where: what to name in errors.
         semantic: the file of the semantic map, if there is one.
         panoptic: reads the panoptic map, if there is one.
+        label: the word for the whole picture, if there is one.
     """
 
     labels: list[int]
@@ -50,6 +51,7 @@ class Saved:
     where: str
     semantic: Path | None = None
     panoptic: PanopticReader | None = None
+    label: str | None = None
 
 
 def evaluate_predictions(predictions: Path, dataset: Dataset, tasks: Sequence[Task]) -> Scores:
@@ -151,7 +153,9 @@ def _from_scenes(content: object, path: Path, dataset: Dataset) -> dict[int, Sav
         for label, row in zip(labels, entry["regions"], strict=True):
             _check_keypoints(row, dataset.categories[label], where, shorter=True)
         semantic = map_beside(path, entry.get("semantic"), "semantic")
-        saved[index] = Saved(labels, entry["regions"], where, semantic, panoptic_beside(path, entry, dataset, index))
+        panoptic = panoptic_beside(path, entry, dataset, index)
+        label_indices([entry] if "label" in entry else [], dataset.categories, where)  # raises for unknown ones
+        saved[index] = Saved(labels, entry["regions"], where, semantic, panoptic, entry.get("label"))
     return saved
 
 
@@ -228,6 +232,7 @@ def _scene(found: Saved, dataset: Dataset, index: int, parsers: Mapping[str, Par
         semantic=_semantic(found, dataset, index),
         panoptic=panoptic,
         segments=segments,
+        label=found.label,
         file=str(record.file),
     )
 
@@ -246,7 +251,7 @@ def _carried(task: Task, saved: Mapping[int, Saved], dataset: Dataset) -> bool:
     """Whether the data set and some prediction have what the task reads; no region at all is a prediction, too."""
     if not task.annotated(dataset):
         return False
-    if isinstance(task, PixelTask):
+    if isinstance(task, PixelTask | ImageTask):
         return any(getattr(found, task.name, None) is not None for found in saved.values())
     if dataset.maps is not None and not any(found.rows for found in saved.values()):
         return False

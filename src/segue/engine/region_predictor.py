@@ -17,7 +17,7 @@ from segue.engine.tiles import predict_tiled
 from segue.models.region_network import RegionNetwork
 from segue.nn.normalise import normalise, pad_images, resize_image, shown_size
 from segue.structures import Regions, Scene
-from segue.tasks import CAPTIONS, Detections, PixelTask, RegionTask
+from segue.tasks import CAPTIONS, Detections, ImageTask, PixelTask, RegionTask
 from segue.tasks.captions import CaptionHead
 
 
@@ -30,7 +30,7 @@ class RegionPredictor(Predictor):
         """As of `Predictor`; an object on a tile's edge comes out once.
 
         Maps have tiles of their own, which start where the network's grid does; where those overlap, their
-        probabilities fade into each other.
+        probabilities fade into each other. What is said of the whole picture is read off a small copy of it.
         """
         finder = copy(self)
         finder.tasks = [task for task in self.tasks if isinstance(task, RegionTask)]
@@ -40,7 +40,7 @@ class RegionPredictor(Predictor):
             name: label_tiles(partial(self._probabilities, name), head.label, image, side, self.network.multiple)
             for name, head in heads.items()
         }
-        return self._with_maps(scene, maps)
+        return self._with_maps(self._glanced(scene, image, side), maps)
 
     @torch.no_grad()  # not inference_mode: its tensors could not be used in anything that learns or writes in place
     def scenes(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float) -> list[Scene]:
@@ -52,12 +52,13 @@ class RegionPredictor(Predictor):
         wanted = [task.name for task in self.tasks]
         raw = self.network.read(levels, found.boxes[owners, slots], owners, wanted)
         pixels = self.network.read_pixels(levels, wanted)
+        wholes = self.network.read_images(levels, sizes, wanted)
         scenes = []
         for i, ((picture, file), (h, w)) in enumerate(zip(pictures, sizes.tolist(), strict=True)):
             size = (picture.shape[1], picture.shape[2])
             scene = Scene(size, self.categories, self._regions(found, raw, i, owners, slots, size, (h, w)), file=file)
             maps = {name: self._pixel_head(name).decode(values[i], (h, w), size) for name, values in pixels.items()}
-            scenes.append(self._with_maps(scene, maps))
+            scenes.append(self._with_maps(self._with_values(scene, wholes, i), maps))
         return scenes
 
     @property
@@ -100,13 +101,30 @@ class RegionPredictor(Predictor):
         found: Tensor = self._pixel_head(name).probabilities(raw[0], tuple(sizes[0].tolist()), tuple(picture.shape[1:]))
         return found.cpu()
 
+    @torch.no_grad()
+    def _glanced(self, scene: Scene, picture: Tensor, side: int) -> Scene:
+        """The scene with what is said of the whole picture (3, H, W) uint8, shown so that it fits into a tile."""
+        wanted = [task.name for task in self.tasks if isinstance(task, ImageTask)]
+        if not wanted:
+            return scene
+        size = shown_size(scene.size, (min(side, *scene.size), side), self.network.conventions)
+        x, sizes = self.inputs([self.resized(resize_image(picture, size, self.network.conventions))])
+        return self._with_values(scene, self.network.read_images(self.network.trunk(x), sizes, wanted), 0)
+
+    def _with_values(self, scene: Scene, raw: Mapping[str, Tensor], image: int) -> Scene:
+        """The scene with what the heads that read whole pictures say of one of them: raw outputs (B, ...) by task."""
+        for name, values in raw.items():
+            head: Any = self.network.image_heads[name]
+            scene = scene.with_field(name, head.decode(values[image]))
+        return scene
+
     def _pixel_head(self, name: str) -> Any:
         return self.network.pixel_heads[name]
 
     def _with_maps(self, scene: Scene, maps: Mapping[str, tuple[Tensor, Tensor]]) -> Scene:
         """The scene with maps and their confidence by task, and with the maps that follow from others."""
         for name, (values, confidence) in maps.items():
-            scene = replace(scene, confidence=confidence.cpu()).with_map(name, values.cpu())
+            scene = replace(scene, confidence=confidence.cpu()).with_field(name, values.cpu())
         for task in self.tasks:
             if isinstance(task, PixelTask) and task.derive is not None:
                 scene = task.derive(scene, self.network.settings.head(task))

@@ -21,6 +21,7 @@ from segue.data.mixture import Mixture, open_mixture
 from segue.engine.checkpoint import Progress, read_checkpoint, write_checkpoint
 from segue.engine.densecap_predictor import DenseCapPredictor
 from segue.engine.evaluate import evaluate, scored_tasks
+from segue.engine.fine_tuning import start_from
 from segue.engine.loader import Collate, Stream, TrainingPictures, load_batches
 from segue.engine.optimise import freeze, learning_rate, make_optimizer, update_average
 from segue.engine.predictor import Predictor, pick_device
@@ -34,10 +35,9 @@ from segue.models.batch import Batch
 from segue.models.densecap import DenseCap, with_vocabulary
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
-from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
-from segue.models.zoo import find_model
+from segue.models.weights import ModelFile, write_model
 from segue.nn.pixel_losses import median_frequency
-from segue.tasks import SEMANTIC, PixelTask, RegionTask, Task, parsers_of
+from segue.tasks import SEMANTIC, ImageTask, PixelTask, RegionTask, Task, parsers_of
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -110,8 +110,9 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
     network = make_network(recipe, train_set.dataset, tasks)
     claim(folder, recipe, resume, fabric)
     if recipe.weights and not resume:
-        kept, fresh = load_what_fits(network, read_model(find_model(recipe.weights)).state)
-        fabric.print(f"{recipe.weights}: {len(kept)} tensors kept, {len(fresh)} fresh: {', '.join(fresh[:6])}")
+        with fabric.rank_zero_first():  # which downloads the weights, if need be
+            fit = start_from(network, recipe, train_set.dataset.categories)
+        fabric.print(fit.table(recipe.weights))
     if isinstance(network, SemanticNetwork) and not resume:  # a checkpoint has them
         network.class_weights.copy_(class_weights(network, train_set.dataset))
     if recipe.training.channels_last:
@@ -127,10 +128,12 @@ def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
 def open_data(recipe: Recipe, tasks: Sequence[Task]) -> tuple[Mixture, Dataset | None]:
     """What to learn from, and what to score on."""
     parsers, maps = parsers_of(tasks), any(isinstance(task, PixelTask) for task in tasks)
-    mixture = open_mixture(recipe.data.sources, parsers, panoptic=maps)
+    labels = any(isinstance(task, ImageTask) for task in tasks)
+    mixture = open_mixture(recipe.data.sources, parsers, maps, labels)
     if not recipe.data.val:
         return mixture, None
-    return mixture, mixture.as_trained(open_dataset(recipe.data.val, parsers, recipe.data.images, panoptic=maps))
+    val = open_dataset(recipe.data.val, parsers, recipe.data.images, panoptic=maps, labels=labels)
+    return mixture, mixture.as_trained(val)
 
 
 def prepared(recipe: Recipe, tasks: Sequence[Task], dataset: Dataset) -> Recipe:

@@ -21,6 +21,7 @@ class Batch:
         files: the pictures' files, for messages.
         semantic: (B, H, W) int64 class indices, -1 where unlabelled or padded; None without label maps.
         known: (B, T) bool, the thing classes whose objects are annotated in each picture; None means all.
+        labels: (B,) int64 the class of each picture as a whole, -1 where it has none.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class Batch:
         files: list[str],
         semantic: Tensor | None = None,
         known: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         self.images, self.sizes, self.truth, self.owners, self.files = images, sizes, truth, owners, files
         self.semantic, self.known = semantic, known
+        self.labels = sizes.new_full((len(sizes),), -1) if labels is None else labels
 
     @property
     def searched(self) -> Tensor:
@@ -47,4 +50,5 @@ class Batch:
         images = self.images.to(device, memory_format=layout)
         semantic, known = (None if values is None else values.to(device) for values in (self.semantic, self.known))
         truth, owners = self.truth.to(device), self.owners.to(device)
-        return Batch(images, self.sizes.to(device), truth, owners, self.files, semantic, known)
+        sizes, labels = self.sizes.to(device), self.labels.to(device)
+        return Batch(images, sizes, truth, owners, self.files, semantic, known, labels)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from segue.errors import DataError, RecipeError
 from segue.models.batch import Batch
@@ -20,11 +21,21 @@ from segue.nn.rpn import RPN, Proposals
 from segue.nn.trunk import Trunk
 from segue.ops import assign_levels, box_iou, multilevel_roi_align
 from segue.structures import Categories
-from segue.tasks import Detections, PixelHead, PixelTask, RegionHead, RegionTask, Sampled, Task
+from segue.tasks import (
+    Detections,
+    ImageHead,
+    ImageTask,
+    PixelHead,
+    PixelTask,
+    RegionHead,
+    RegionTask,
+    Sampled,
+    Task,
+)
 
 
 class RegionNetwork(nn.Module):
-    """One look at the picture, then small heads that read regions, or the whole pyramid.
+    """One look at the picture, then small heads that read regions, or the whole pyramid, or the picture as one region.
 
     Regions are of thing categories, which come first among all. Pictures need not carry every annotation: a head learns
     from those that have its own. Where a picture's data set annotates the objects of some classes only, the box head
@@ -59,6 +70,13 @@ class RegionNetwork(nn.Module):
                 if isinstance(task, PixelTask) and task.head is not None
             }
         )
+        self.image_heads = nn.ModuleDict(
+            {
+                task.name: task.head(self.trunk.channels, things, settings.head(task))
+                for task in tasks
+                if isinstance(task, ImageTask)
+            }
+        )
         selectors = [task.name for task in tasks if task.selects]
         if len(selectors) != 1:
             raise RecipeError(
@@ -88,6 +106,9 @@ class RegionNetwork(nn.Module):
         learning = [name for name, module in self.pixel_heads.items() if learns(module)]
         for name, raw_map in self.read_pixels(levels, learning).items():
             losses.update(cast(PixelHead, self.pixel_heads[name]).losses(raw_map, batch.semantic))
+        learning = [name for name, module in self.image_heads.items() if learns(module)]
+        for name, raw_values in self.read_images(levels, batch.sizes, learning).items():
+            losses.update(cast(ImageHead, self.image_heads[name]).losses(raw_values, batch.labels))
         return losses
 
     def find(self, images: Tensor, sizes: Tensor) -> tuple[list[Tensor], Detections]:
@@ -111,6 +132,19 @@ class RegionNetwork(nn.Module):
     def read_pixels(self, levels: list[Tensor], tasks: Sequence[str]) -> dict[str, Tensor]:
         """What the heads among ``tasks`` that read the whole pyramid say: raw outputs (B, ...) by task."""
         return {name: module(levels[:-1]) for name, module in self.pixel_heads.items() if name in tasks}
+
+    def read_images(self, levels: list[Tensor], sizes: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """What the heads among ``tasks`` that read a picture as one region say: raw outputs (B, ...) by task.
+
+        ``sizes`` (B, 2) are heights and widths before padding.
+        """
+        boxes = F.pad(sizes.flip(1), (2, 0)).to(levels[0].dtype)  # (B, 4): 0, 0, width, height
+        owners = torch.arange(len(sizes), device=sizes.device)
+        return {
+            name: module(self.pool(levels, boxes, owners, cast(ImageHead, module).pooled))
+            for name, module in self.image_heads.items()
+            if name in tasks
+        }
 
     def pool(self, levels: list[Tensor], boxes: Tensor, images: Tensor, sides: int | tuple[int, ...]) -> Any:
         """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size.

@@ -58,9 +58,9 @@ class Scene:
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.categories):
                 raise DataError(f"a label is outside the {len(self.categories)} categories", where=self.file)
 
-    def with_map(self, name: str, values: Tensor | None) -> Scene:
-        """A copy with one of the maps set."""
-        own: dict[str, Any] = {name: values}
+    def with_field(self, name: str, value: Tensor | str | None) -> Scene:
+        """A copy with one of the maps, or the label, set."""
+        own: dict[str, Any] = {name: value}
         return replace(self, **own)
 
     def save(self, folder: str | PathLike[str]) -> None:

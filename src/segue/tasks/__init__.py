@@ -10,14 +10,27 @@ from segue.errors import UsageError
 from segue.tasks.boxes import BOXES
 from segue.tasks.captions import CAPTIONS
 from segue.tasks.keypoints import KEYPOINTS
+from segue.tasks.label import LABEL
 from segue.tasks.masks import MASKS
 from segue.tasks.meshes import MESHES
 from segue.tasks.panoptic import PANOPTIC
 from segue.tasks.semantic import SEMANTIC
-from segue.tasks.task import Detections, Metric, PixelHead, PixelTask, RegionHead, RegionTask, Sampled, Task
+from segue.tasks.task import (
+    Detections,
+    ImageHead,
+    ImageTask,
+    Metric,
+    PixelHead,
+    PixelTask,
+    RegionHead,
+    RegionTask,
+    Sampled,
+    Task,
+)
 
 TASKS = [BOXES, MASKS, KEYPOINTS, CAPTIONS, MESHES]
 PIXEL_TASKS = [SEMANTIC, PANOPTIC]
+IMAGE_TASKS = [LABEL]
 
 ENTRY_POINTS = "segue.tasks"
 
@@ -38,8 +51,8 @@ def all_tasks() -> list[RegionTask]:
 
 
 def known_tasks() -> list[Task]:
-    """`PIXEL_TASKS` and `all_tasks`."""
-    return [*PIXEL_TASKS, *all_tasks()]
+    """`PIXEL_TASKS`, `all_tasks` and `IMAGE_TASKS`."""
+    return [*PIXEL_TASKS, *all_tasks(), *IMAGE_TASKS]
 
 
 def parsers_of(tasks: Iterable[Task]) -> dict[str, Parser]:
@@ -62,7 +75,9 @@ def tasks_named(names: list[str]) -> list[Task]:
 __all__ = [
     "BOXES",
     "CAPTIONS",
+    "IMAGE_TASKS",
     "KEYPOINTS",
+    "LABEL",
     "MASKS",
     "MESHES",
     "PANOPTIC",
@@ -70,6 +85,8 @@ __all__ = [
     "SEMANTIC",
     "TASKS",
     "Detections",
+    "ImageHead",
+    "ImageTask",
     "Metric",
     "PixelHead",
     "PixelTask",

@@ -99,6 +99,22 @@ class PixelHead(Protocol):
         """`label` of the `probabilities`."""
 
 
+class ImageHead(Protocol):
+    """The network of one task with a value for a whole picture, which is its one region. Subclass `nn.Module`, too."""
+
+    pooled: int
+    """Side of the RoIAlign output that the head wants."""
+
+    def __call__(self, rois: Tensor) -> Tensor:
+        """(B, C, pooled, pooled), the features of whole pictures -> raw output (B, ...)."""
+
+    def losses(self, raw: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Scalars to add up. ``labels`` (B,) int64 are thing classes, -1 where a picture has none."""
+
+    def decode(self, raw: Tensor) -> str:
+        """The raw output of one picture -> the value of the field."""
+
+
 class File(NamedTuple):
     """A file to stand beside scenes.json.
 
@@ -230,4 +246,35 @@ class RegionTask:
         return dataset.maps is None if first is None else first.field(self.name) is not None
 
 
-Task = RegionTask | PixelTask
+@dataclass(frozen=True)
+class ImageTask:
+    """Everything particular to one output with a value for the whole picture.
+
+    Its head reads the features of one region, as the others do: the region is the picture.
+
+    Attributes:
+        name: the field of `Scene` that it fills.
+        settings: dataclass of the head's recipe values, each with a default.
+        head: ``(channels, categories, settings) -> head``, an `ImageHead`; the categories are things.
+        annotated: whether a data set carries it.
+        metrics: factories ``Categories -> Metric``.
+        draw: paints the value on an RGB picture of the scene's size and returns it.
+        entry: what the scene's entry in scenes.json says, by key.
+        selects: as of `RegionTask`; no such task does.
+    """
+
+    name: str
+    settings: type[Any]
+    head: Callable[[int, Categories, Any], nn.Module]
+    annotated: Callable[[Dataset], bool]
+    metrics: tuple[Callable[[Categories], Metric], ...]
+    draw: Callable[[Image.Image, Scene], Image.Image]
+    entry: Callable[[Scene], dict[str, Any]]
+    selects: bool = False
+
+    def carried(self, scene: Scene) -> bool:
+        """Whether a scene has the field."""
+        return getattr(scene, self.name) is not None
+
+
+Task = RegionTask | PixelTask | ImageTask

@@ -1,0 +1,102 @@
+"""The one word for a picture: the class of its main object, told by a head whose one region is the whole picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segue.data.records import UNLABELLED, Dataset
+from segue.drawing import draw_label
+from segue.metrics.label import LabelAccuracy
+from segue.nn.norm import initialise_convolutions
+from segue.structures import Categories, Scene
+from segue.tasks.task import ImageTask
+
+NEUTRAL = (70, 70, 70)
+"""Colour of a label that is none of the classes."""
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Recipe values of the label head.
+
+    Attributes:
+        channels: of the convolutions.
+        convolutions: 3x3 layers, before the mean over all cells.
+    """
+
+    channels: int = 64
+    convolutions: int = 2
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.convolutions < 0:
+            raise ValueError("channels must be from 1, convolutions from 0")
+
+
+class LabelHead(nn.Module):
+    """Convolutions, the mean over the picture, class logits."""
+
+    pooled = 7
+
+    def __init__(self, channels: int, categories: Categories, settings: LabelSettings) -> None:
+        super().__init__()
+        self.names = categories.names
+        widths = [channels] + [settings.channels] * settings.convolutions
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
+        )
+        self.logits = nn.Linear(widths[-1], len(categories))
+        initialise_convolutions(self.convolutions)
+        nn.init.normal_(self.logits.weight, std=0.01)
+        nn.init.zeros_(self.logits.bias)
+
+    def forward(self, rois: Tensor) -> Tensor:
+        """(B, C, 7, 7) -> class logits (B, K)."""
+        x = rois
+        for convolution in self.convolutions:
+            x = F.relu(convolution(x))  # (B, C, 7, 7)
+        logits: Tensor = self.logits(x.mean((2, 3)))
+        return logits.float()
+
+    def losses(self, raw: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy, the mean over the pictures that have a label; 0 without any."""
+        total = F.cross_entropy(raw, labels, ignore_index=UNLABELLED, reduction="sum")
+        return {"label": total / (labels != UNLABELLED).sum().clamp(min=1)}
+
+    def decode(self, raw: Tensor) -> str:
+        """Logits (K,) -> the name of the likeliest class."""
+        return self.names[int(raw.argmax())]
+
+
+def annotated(dataset: Dataset) -> bool:
+    """Whether any picture has a label."""
+    return dataset.labels is not None and any(label is not None for label in dataset.labels)
+
+
+def draw(image: Image.Image, scene: Scene) -> Image.Image:
+    """The label in a corner, in the colour of its class."""
+    if scene.label is None:
+        return image
+    colors = {category.name: category.color for category in scene.categories}
+    return draw_label(image, scene.label, colors.get(scene.label, NEUTRAL))
+
+
+def entry(scene: Scene) -> dict[str, Any]:
+    """The label."""
+    return {"label": scene.label}
+
+
+LABEL = ImageTask(
+    name="label",
+    settings=LabelSettings,
+    head=LabelHead,
+    annotated=annotated,
+    metrics=(LabelAccuracy,),
+    draw=draw,
+    entry=entry,
+)
