@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from segue.data.dataset import open_dataset
+from segue.data.dataset import check_dataset, open_dataset
 from segue.data.pix3d import read_meshes
 from segue.data.records import Dataset
 from segue.data.toybox.write import Order, write_toybox
+from segue.engine.datasets import check
 from segue.errors import DataError
 from segue.structures import Masks, Mesh
 from segue.tasks import BOXES, MASKS
@@ -135,3 +137,21 @@ def test_what_is_refused_in_one_line(tmp_path: Path, entries: Any, what: str) ->
     with pytest.raises(DataError, match=what) as caught:
         joined(write(tmp_path, entries))
     assert "\n" not in str(caught.value)
+
+
+def test_checking_names_every_faulty_entry(toybox: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "toybox"
+    shutil.copytree(toybox, folder)
+    path = folder / "annotations" / "pix3d_val.json"
+    assert check_dataset(str(path)).faults == []
+    entries = json.loads(path.read_text())
+    entries[0]["model"] = "meshes/none.obj"
+    entries[1]["annotation_id"] = entries[2]["annotation_id"]
+    path.write_text(json.dumps(entries))
+    assert [(fault.code, fault.where) for fault in check_dataset(str(path)).faults] == [
+        ("mesh", "entry 0"),
+        ("mesh", "entry 2"),
+    ]
+    text, fatal = check(f"{folder}:val", None)  # and beside the instances
+    assert fatal == 2
+    assert "there is no model" in text

@@ -17,7 +17,7 @@ from segue.data.coco_captions import is_captions, read_captions
 from segue.data.joined import beside, is_beside, join_keypoints, join_panoptic, join_sentences, read_beside
 from segue.data.label_sets import check_label_set, count_pixels, find_label_set, open_label_set
 from segue.data.layout import locate, picture_folder, resolve, splits
-from segue.data.mesh_join import join_meshes
+from segue.data.mesh_join import check_mesh_list, is_mesh_list, join_meshes
 from segue.data.picture_labels import check_labels, is_labels, join_labels
 from segue.data.pix3d_set import is_pix3d, read_pix3d
 from segue.data.records import Annotation, Dataset, Parser, Record
@@ -135,6 +135,8 @@ def check_dataset(reference: str, images: str | None = None) -> Report:
     modelled = find_models(reference, {}, images)
     if modelled is not None:
         return _check_models(*modelled, resolve(reference)[0])
+    if is_mesh_list(resolve(reference)[0]):
+        return check_mesh_list(resolve(reference)[0], picture_folder(images))
     if is_labels(resolve(reference)[0]):
         return check_labels(resolve(reference)[0], picture_folder(images))
     found = find_label_set(reference, images)

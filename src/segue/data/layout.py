@@ -18,6 +18,7 @@ PANOPTIC = "panoptic_"
 CAPTIONS = "captions_"
 DESCRIPTIONS = "visual_genome_"
 LABELS = "labels_"
+MESHES = "pix3d_"
 BESIDE = (PANOPTIC, CAPTIONS, DESCRIPTIONS)
 """Other files about the pictures of ``instances_SPLIT.json`` that can be opened by themselves."""
 

@@ -13,7 +13,7 @@ from segue.engine.picture import draw
 from segue.files import atomic_write
 from segue.tasks import all_tasks
 
-BESIDE = ("person_keypoints", "panoptic", "visual_genome", "labels")
+BESIDE = ("person_keypoints", "panoptic", "visual_genome", "pix3d", "labels")
 """Kinds of files that are read together with the instances of the same pictures."""
 
 
