@@ -156,7 +156,8 @@ def test_a_model_file_as_a_start_keeps_what_fits(
     path = write_recipe(training={**still, "seed": 5}, weights=str(tmp_path / "first" / "last.safetensors"))
     wider = {"boxes": {"channels": 40}, "masks": {"channels": 16, "convolutions": 1}}
     train(read_recipe(path, [f"network.tasks={json.dumps(wider)}"]), tmp_path / "second", device="cpu")
-    assert "tensors kept, 6 fresh: heads.boxes.fc1.weight" in capsys.readouterr().out
+    fresh = "heads.boxes.fc1, heads.boxes.fc2, heads.boxes.logits, heads.boxes.deltas"
+    assert f"  fresh  {fresh}: another shape" in capsys.readouterr().out
     first, second = (load_file(tmp_path / run / "last.safetensors") for run in ("first", "second"))
     kept = "trunk.backbone.stages.2.0.conv1.weight"
     assert torch.equal(first[kept], second[kept])
