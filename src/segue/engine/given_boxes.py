@@ -11,7 +11,6 @@ from torch import Tensor
 
 from segue.data.geometry import Geometry
 from segue.engine.region_predictor import RegionPredictor
-from segue.nn.normalise import shown_size
 from segue.structures import Regions, Scene
 from segue.tasks import RegionTask
 
@@ -33,8 +32,10 @@ def read_boxes(predictor: RegionPredictor, image: Tensor, given: Regions, file: 
         DataError: a label outside the model's categories.
     """
     scene = given_scene(predictor, image, given, file)
-    geometry = Geometry.resize(scene.size, shown_size(scene.size, predictor.resize, predictor.network.conventions))
-    return decoded(predictor, scene, raw_outputs(predictor, image, given.boxes, geometry))
+    shown = predictor.resized(image)
+    (h, w), (height, width) = shown.shape[1:], scene.size
+    boxes = given.boxes * given.boxes.new_tensor([w / width, h / height] * 2)
+    return decoded(predictor, scene, heads_of(predictor, shown, boxes))
 
 
 def given_scene(predictor: RegionPredictor, image: Tensor, given: Regions, file: str | None) -> Scene:
@@ -46,12 +47,17 @@ def given_scene(predictor: RegionPredictor, image: Tensor, given: Regions, file:
 
 def raw_outputs(predictor: RegionPredictor, image: Tensor, boxes: Tensor, geometry: Geometry) -> dict[str, Any]:
     """What the region heads say, by task, of a picture (3, H, W) and its boxes (N, 4), both changed by ``geometry``."""
+    return heads_of(predictor, geometry.image(image), geometry.boxes(boxes))
+
+
+def heads_of(predictor: RegionPredictor, shown: Tensor, boxes: Tensor) -> dict[str, Any]:
+    """What the region heads say, by task, of a picture (3, h, w) as the network sees it, and boxes (N, 4) in it."""
     network, device = predictor.network, predictor.device
-    x, _ = predictor.inputs([geometry.image(image)])
+    x, _ = predictor.inputs([shown])
     levels = network.trunk(x)
     owners = torch.zeros(len(boxes), dtype=torch.int64, device=device)
     tasks = [task.name for task in predictor.tasks if isinstance(task, RegionTask)]
-    return network.read(levels, geometry.boxes(boxes).to(x), owners, tasks)
+    return network.read(levels, boxes.to(x), owners, tasks)
 
 
 def decoded(predictor: RegionPredictor, scene: Scene, raw: Mapping[str, Any]) -> Scene:

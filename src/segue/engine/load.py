@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from segue.engine.densecap_predictor import DenseCapPredictor
+from segue.engine.joined_predictor import join
 from segue.engine.predictor import Predictor, pick_device
 from segue.engine.recipe import check_densecap, check_network, check_semantic
 from segue.engine.region_predictor import RegionPredictor
@@ -22,14 +23,23 @@ from segue.tasks import SEMANTIC, tasks_named
 
 
 def load(model: str | Path, device: str = "auto") -> Predictor:
-    """A zoo name, a .safetensors file, or the folder of a training run -> a `Predictor`.
+    """A zoo name, a .safetensors file, the folder of a training run, or two and more of these with + -> a `Predictor`.
+
+    Public weights are downloaded and converted when they are first asked for. Of models with + between, the first finds
+    the objects and the others say of them what it does not (`JoinedPredictor`).
 
     Raises:
-        CheckpointError: the file is damaged, not a model, or does not fit its own settings.
-        UsageError: there is no such model or device.
+        CheckpointError: the file is damaged, not a model, or does not fit its own settings; or it cannot be had.
+        UsageError: there is no such model or device, or these models cannot be joined.
     """
-    target = pick_device(device)
-    path = find_model(str(model))
+    target, name = pick_device(device), str(model)
+    names = [name] if "+" not in name or Path(name).exists() else name.split("+")
+    finder, *others = [_load(part, target) for part in names]
+    return join(finder, others) if others else finder
+
+
+def _load(name: str, device: torch.device) -> Predictor:
+    path = find_model(name)
     file = read_model(path)
     try:
         predictor = build(file, str(path))
@@ -37,7 +47,7 @@ def load(model: str | Path, device: str = "auto") -> Predictor:
         what = f"settings of an impossible network ({type(error).__name__}: {error})"
         raise CheckpointError(what, where=path, cure="use a file that Segue wrote") from error
     load_state(predictor.network, file.state, path)
-    predictor.network.to(target).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    predictor.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return predictor
 
 
