@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-ConventionName = Literal["segue", "torchvision", "torchvision_legacy", "torchvision_semantic", "detectron2"]
+ConventionName = Literal[
+    "segue", "torchvision", "torchvision_legacy", "torchvision_semantic", "detectron2", "detectron2_x101", "meshrcnn"
+]
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ DETECTRON2 = Conventions(
     std=(1.0, 1.0, 1.0),
 )
 
+DETECTRON2_X101 = replace(DETECTRON2, name="detectron2_x101", stride_in_1x1=False, std=(57.375, 57.12, 58.395))
+"""Of the ResNeXts, which were trained elsewhere."""
+
+MESHRCNN = replace(DETECTRON2, name="meshrcnn", roi_aligned=False, roi_sampling=2, rpn_beta=0.111, box_beta=1.0)
+"""Of Mesh R-CNN (``configs/pix3d``), which began before RoIAlign's second version."""
+
 SEGUE = replace(
     DETECTRON2,
     name="segue",
@@ -133,4 +141,7 @@ SEGUE = replace(
 )
 """For networks that are trained here: aligned everywhere, and pixels that do not lean on ImageNet."""
 
-CONVENTIONS = {c.name: c for c in (SEGUE, TORCHVISION, TORCHVISION_LEGACY, TORCHVISION_SEMANTIC, DETECTRON2)}
+CONVENTIONS = {
+    c.name: c
+    for c in (SEGUE, TORCHVISION, TORCHVISION_LEGACY, TORCHVISION_SEMANTIC, DETECTRON2, DETECTRON2_X101, MESHRCNN)
+}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+import segue.models.checkpoints.detectron2 as detectron2
+import segue.models.checkpoints.meshrcnn as meshrcnn
 import segue.models.checkpoints.torchvision as torchvision
 import segue.models.checkpoints.torchvision_semantic as torchvision_semantic
 from segue.errors import CheckpointError, UsageError
@@ -33,6 +35,8 @@ class Family:
 SOURCES = ("torchvision", "detectron2", "meshrcnn")
 
 FAMILIES = [
+    Family("meshrcnn", meshrcnn.recognises, meshrcnn.convert_meshrcnn),  # has all that detectron2's has
+    Family("detectron2", detectron2.recognises, detectron2.convert_detectron2),
     Family("torchvision", torchvision.recognises, torchvision.convert_detector),
     Family("torchvision", torchvision_semantic.recognises, torchvision_semantic.convert_semantic),
 ]
