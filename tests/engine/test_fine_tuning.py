@@ -133,7 +133,7 @@ def test_other_conventions_and_as_many_other_classes_are_noted(public: str) -> N
     assert fit.differences == ["network.conventions: torchvision"]
     assert not fit.renamed
     assert "  note   the weights' network differs: network.conventions: torchvision" in fit.table("x")
-    fit, _ = started(public, ["fig", "date", "nut"])
+    fit, _ = started(public, ["fig", "date", "nut"], backbone={**NETWORK["backbone"], "freeze": 2})
     assert not fit.differences
     assert not fit.reshaped
     assert fit.renamed

@@ -89,7 +89,7 @@ def _differences(recipe: Recipe, file: ModelFile) -> list[str]:
     flat, own = (_flat(values[kind], f"{kind}.") for values in (theirs, ours))
     if kind == "network":
         places = tuple(f"network.{part}" for part in MEANING)
-        flat = {key: value for key, value in flat.items() if key.startswith(places)}
+        flat = {key: value for key, value in flat.items() if key.startswith(places) and not key.endswith(".freeze")}
     return [f"{key}: {value}" for key, value in flat.items() if key in own and own[key] != value]
 
 
