@@ -144,11 +144,14 @@ class RegionPredictor(Predictor):
         rows = (owners == image).nonzero()[:, 0]
         chosen = slots[rows]
         scale = found.boxes.new_tensor([size[1] / resized[1], size[0] / resized[0]] * 2)
-        regions = Regions(found.boxes[image, chosen] * scale, found.labels[image, chosen], found.scores[image, chosen])
+        boxes = found.boxes[image, chosen]
+        regions = Regions(boxes * scale, found.labels[image, chosen], found.scores[image, chosen])
         for task in self.tasks:
             if isinstance(task, RegionTask) and task.name in raw:
                 head: Any = self.network.heads[task.name]
-                regions = regions.with_field(task.name, head.decode(rows_of(raw[task.name], rows), regions, size))
+                last = (boxes,) if task.shown else ()
+                value = head.decode(rows_of(raw[task.name], rows), regions, size, *last)
+                regions = regions.with_field(task.name, value)
         return regions.to("cpu")
 
 

@@ -66,7 +66,7 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class _Raw:
+class RawProposals:
     """Every anchor of every level in one row: logits (B, A), deltas and boxes (B, A, 4), anchors (A, 4)."""
 
     logits: Tensor
@@ -91,7 +91,7 @@ class RPN(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, levels: Sequence[Tensor], padded: tuple[int, int]) -> _Raw:
+    def forward(self, levels: Sequence[Tensor], padded: tuple[int, int]) -> RawProposals:
         """Pyramid maps (B, C, H_i, W_i) of images padded to (height, width) -> logits and deltas of every anchor."""
         logits, deltas, grids = [], [], []
         for level in levels:
@@ -104,7 +104,7 @@ class RPN(nn.Module):
             deltas.append(d.permute(0, 3, 4, 1, 2).reshape(b, -1, 4))
             grids.append((h, w))
         anchors = self.anchors(grids, padded, levels[0].device)
-        return _Raw(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [len(a) for a in anchors])
+        return RawProposals(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [len(a) for a in anchors])
 
     def anchors(self, grids: list[tuple[int, int]], padded: tuple[int, int], device: torch.device) -> list[Tensor]:
         """The anchors (H * W * A, 4) of each level. Strides by the conventions."""
@@ -116,7 +116,7 @@ class RPN(nn.Module):
         return grid_anchors(grids, strides, cells)
 
     @torch.no_grad()
-    def propose(self, raw: _Raw, sizes: Tensor) -> Proposals:
+    def propose(self, raw: RawProposals, sizes: Tensor) -> Proposals:
         """The best boxes per image, clipped to ``sizes`` (B, 2), height and width."""
         s = self.settings
         before = s.pre_nms_train if self.training else s.pre_nms
@@ -134,7 +134,7 @@ class RPN(nn.Module):
         valid = ((boxes[..., 2:] - boxes[..., :2]) > 1e-3).all(2) & scores.isfinite()
         return _best(boxes, scores, group, valid, s.nms, after)
 
-    def losses(self, raw: _Raw, truth: Tensor, truth_valid: Tensor, searched: Tensor) -> dict[str, Tensor]:
+    def losses(self, raw: RawProposals, truth: Tensor, truth_valid: Tensor, searched: Tensor) -> dict[str, Tensor]:
         """Objectness and box losses against padded true boxes (B, G, 4) with their validity (B, G).
 
         Only pictures that are ``searched`` (B,) for objects count.

@@ -104,15 +104,27 @@ class KeypointHead(nn.Module):
             weights = 1 / torch.bincount(row, minlength=len(raw))[row]
         return {"keypoints": (losses * weights).sum() / weights.sum().clamp(min=1)}
 
-    def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int]) -> Field:
-        """(N, K, 3) x, y and score of each detection's own keypoints, by the conventions' rule; zeros for the rest."""
+    def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int], shown: Tensor | None = None) -> Field:
+        """(N, K, 3) x, y and score of each detection's own keypoints, by the conventions' rule; zeros for the rest.
+
+        Peaks are looked for on the pixels of the boxes (N, 4) that were ``shown``; None means the regions' own.
+        """
         maps = self.maps[regions.labels]  # (N, K)
         own = raw[torch.arange(len(raw), device=raw.device)[:, None], maps.clamp(min=0)]  # (N, K, 56, 56)
         read = keypoint_windows if self.conventions.keypoint_reading == "window" else keypoint_peaks
-        points = read(own, regions.boxes)
+        points = read(own, regions.boxes if shown is None else shown)
         if self.conventions.keypoint_reading == "peak":
             points[..., 2] = (points[..., 2] - own.flatten(2).logsumexp(2)).exp()
+        if shown is not None:
+            points[..., :2] = moved(points[..., :2], shown, regions.boxes)
         return move_points(points, self.conventions.keypoint_shift) * (maps >= 0)[..., None]
+
+
+def moved(points: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Points (N, K, 2) of boxes ``before`` (N, 4) at the same place in boxes ``after``."""
+    sides, new_sides = (box[:, 2:] - box[:, :2] for box in (before, after))
+    scale = new_sides / sides.clamp(min=1e-6)
+    return (points - before[:, None, :2]) * scale[:, None] + after[:, None, :2]
 
 
 def map_table(counts: Sequence[int]) -> Tensor:
@@ -224,4 +236,5 @@ KEYPOINTS = RegionTask(
     to_json=to_json,
     mirror=mirror,
     unknown=unknown,
+    shown=True,
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segue.data.geometry import Geometry
 from segue.data.records import Dataset
-from segue.drawing import Section
+from segue.drawing import Part
 from segue.nn.conventions import Conventions
 from segue.structures import Categories, Field, Regions, Scene
 
@@ -208,7 +208,7 @@ class RegionTask:
         draw: paints the field over an RGB picture of the scene's size and returns it; None draws nothing.
         to_json: one dict per region, merged into the region's entry of scenes.json; None saves nothing.
         margin: sets what the field says beside a painted RGB picture, which grows; None sets nothing.
-        section: a scene and its plain picture -> their part of an HTML page; None has none.
+        part: a scene and its plain picture -> what an HTML page says of them; None says nothing.
         files: a scene and its plain picture, if that is at hand -> the files that hold the field; None has none.
         selects: True for the one task whose head turns proposals into the detections that all others read.
         mirror: regions of a picture that ``transform`` has mirrored, and their classes -> the field with whatever is
@@ -217,6 +217,8 @@ class RegionTask:
             which the head learns nothing. Without it a batch has the field only if each picture with regions has it.
         prepare: settings and the training data -> the settings completed by what must be known before the head is
             built, such as a vocabulary. They are saved with the model.
+        shown: the head's ``decode`` takes, last, the boxes (N, 4) as the network saw them, before the picture came back
+            to its own size: what it says depends on that.
     """
 
     name: str
@@ -228,12 +230,13 @@ class RegionTask:
     draw: Callable[[Image.Image, Scene], Image.Image] | None = None
     to_json: Callable[[Regions], list[dict[str, Any]]] | None = None
     margin: Callable[[Image.Image, Scene], Image.Image] | None = None
-    section: Callable[[Scene, Image.Image], Section] | None = None
+    part: Callable[[Scene, Image.Image], Part] | None = None
     files: Callable[[Scene, Image.Image | None], RegionFiles] | None = None
     selects: bool = False
     mirror: Callable[[Regions, Categories], Field] | None = None
     unknown: Callable[[Field, int], Field] | None = None
     prepare: Callable[[Any, Dataset], Any] | None = None
+    shown: bool = False
 
     def carried(self, scene: Scene) -> bool:
         """Whether a scene's regions have the field."""

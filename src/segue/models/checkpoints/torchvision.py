@@ -7,9 +7,9 @@ Sources: torchvision ``models/detection`` (faster_rcnn.py, mask_rcnn.py, keypoin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from segue.data.published_classes import COCO, COCO_PERSON
@@ -76,7 +76,8 @@ SECOND: Rules = (
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
     """Whether weights are of such a detector."""
-    return f"{BODY}layer1.0.conv1.weight" in state and f"{BOXES}cls_score.weight" in state
+    needed = (f"{BODY}layer1.0.conv1.weight", "rpn.head.cls_logits.weight", f"{BOXES}cls_score.weight")
+    return all(name in state for name in needed)
 
 
 def convert_detector(foreign: Foreign) -> ModelFile:
@@ -89,23 +90,21 @@ def convert_detector(foreign: Foreign) -> ModelFile:
     Raises:
         CheckpointError: weights are missing, or of shapes that do not belong together.
     """
-    state = {rename(name, OLDER) or name: tensor for name, tensor in foreign.state.items()}
+    state = modern(foreign.state)
     second = "backbone.fpn.inner_blocks.0.1.weight" in state
     renamed = {new: tensor for name, tensor in state.items() if (new := _our_name(name, second)) is not None}
     left_out = sorted(name for name in state if _our_name(name, second) is None)
     rows = len(state[f"{BOXES}cls_score.weight"])
     categories = _categories(rows, state, foreign)
     if rows == COCO_SLOTS:
-        _sort_coco(renamed, categories)
+        _sort_coco(renamed)
     network = _settings(foreign, state, rows - 1 - len(categories), second)
-    tasks = tasks_named(list(network["tasks"]))
-    built = RegionNetwork(_typed(network), categories, tasks)
-    return ModelFile(
+    model = ModelFile(
         name=_name(network, second),
         network=network,
         categories=categories.to_json(),
         resize=RESIZE,
-        state=fitted(renamed, built, foreign.path),
+        state=renamed,
         notes={
             "source": "torchvision",
             "licence": "BSD-3-Clause (torchvision)",
@@ -113,6 +112,38 @@ def convert_detector(foreign: Foreign) -> ModelFile:
             "left_out": left_out,
         },
     )
+    return replace(model, state=fitted(renamed, empty_detector(model), foreign.path))
+
+
+def modern(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights, by the names of today where they have those of the first published files."""
+    return {rename(name, OLDER) or name: tensor for name, tensor in state.items()}
+
+
+def coco_rows() -> list[int]:
+    """The rows of a classifier for COCO in our order: background, the 80 classes, the unused."""
+    used = [0, *(category.id for category in COCO)]
+    return used + [row for row in range(COCO_SLOTS) if row not in used]
+
+
+def empty_detector(model: ModelFile) -> RegionNetwork:
+    """The network of a converted detector, its weights still random."""
+    network = model.network
+    settings = NetworkSettings(
+        conventions=network["conventions"],
+        backbone=BackboneSettings(**network["backbone"]),
+        pyramid=PyramidSettings(**network["pyramid"]),
+        proposals=ProposalSettings(**network["proposals"]),
+        tasks=network["tasks"],
+    )
+    return RegionNetwork(settings, Categories.from_json(model.categories), tasks_named(list(network["tasks"])))
+
+
+def built_detector(model: ModelFile) -> RegionNetwork:
+    """The network of a converted detector, in evaluation mode."""
+    network = empty_detector(model)
+    network.load_state_dict(model.state)
+    return network.eval()
 
 
 def _our_name(name: str, second: bool) -> str | None:
@@ -146,59 +177,40 @@ def _with_keypoints(rows: int, count: int, foreign: Foreign) -> Categories:
     return Categories((Category("class 1", 1, keypoints=tuple(f"point {i + 1}" for i in range(count))),))
 
 
-def _sort_coco(state: dict[str, Tensor], categories: Categories) -> None:
+def _sort_coco(state: dict[str, Tensor]) -> None:
     """Bring the rows for COCO's numbers into the order background, classes; the classifier's unused ones follow."""
-    used = [0, *(category.id for category in categories)]
-    unused = [row for row in range(COCO_SLOTS) if row not in used]
+    rows = coco_rows()
+    used = rows[: 1 + len(COCO)]
     for kind in ("weight", "bias"):
         logits = f"heads.boxes.logits.{kind}"
-        state[logits] = _rows(state, logits)[used + unused]
-        for name, shape in ((f"heads.boxes.deltas.{kind}", (COCO_SLOTS, 4)), (f"heads.masks.logits.{kind}", None)):
-            tensor = _rows(state, name)
-            if shape and len(tensor) == COCO_SLOTS * 4:
-                state[name] = tensor.view(*shape, *tensor.shape[1:])[used].flatten(0, 1)
-            elif not shape and len(tensor) == COCO_SLOTS:
-                state[name] = tensor[used]
-
-
-def _rows(state: Mapping[str, Tensor], name: str) -> Tensor:
-    return state.get(name, torch.empty(0))
+        state[logits] = state[logits][rows]
+        for name, each in ((f"heads.boxes.deltas.{kind}", 4), (f"heads.masks.logits.{kind}", 1)):
+            tensor = state.get(name)
+            if tensor is not None and len(tensor) == COCO_SLOTS * each:  # else the fitting says what is wrong
+                state[name] = tensor.view(COCO_SLOTS, each, *tensor.shape[1:])[used].flatten(0, 1)
 
 
 def _settings(foreign: Foreign, state: Mapping[str, Tensor], spare: int, second: bool) -> dict[str, Any]:
     """The network's settings as plain values; those that differ from the defaults."""
     norm = "batch" if second or "backbone.body.bn1" in foreign.counted else "frozen"
-    boxes: dict[str, Any] = {"channels": len(state.get("roi_heads.box_head.fc6.bias", ())) or 1024, "spare": spare}
-    masks: dict[str, Any] = {}
-    if second:
-        boxes |= {"layers": 1, "convolutions": 4, "norm": "batch"}
-        masks |= {"norm": "batch"}
-    heads: dict[str, Any] = {"boxes": boxes}
-    if "roi_heads.mask_predictor.mask_fcn_logits.weight" in state:
-        heads["masks"] = masks
-    if "roi_heads.keypoint_predictor.kps_score_lowres.weight" in state:
-        heads["keypoints"] = {}
+    boxes = {"channels": state[f"{BOXES}cls_score.weight"].shape[1], "spare": spare}
+    heads: dict[str, Any] = {"boxes": boxes | ({"layers": 1, "convolutions": 4, "norm": "batch"} if second else {})}
+    if (mask := state.get("roi_heads.mask_predictor.mask_fcn_logits.weight")) is not None:
+        heads["masks"] = {"channels": mask.shape[1]} | ({"norm": "batch"} if second else {})
+    if (points := state.get("roi_heads.keypoint_predictor.kps_score_lowres.weight")) is not None:
+        heads["keypoints"] = {"channels": len(points)}
     blocks = blocks_of(state, f"{BODY}layer")
     return {
         "conventions": "torchvision_legacy" if foreign.sha256.startswith(LEGACY) else "torchvision",
         "backbone": {
             "depth": resnet_depth(blocks, f"{BODY}layer1.0.conv3.weight" in state, foreign.path),
+            "width": len(state[f"{BODY}layer1.0.conv1.weight"]),
             "norm": norm,
         },
-        "pyramid": {"norm": "batch"} if second else {},
+        "pyramid": {"channels": len(state["rpn.head.cls_logits.weight"][0])} | ({"norm": "batch"} if second else {}),
         "proposals": {"convolutions": 2} if second else {},
         "tasks": heads,
     }
-
-
-def _typed(network: Mapping[str, Any]) -> NetworkSettings:
-    return NetworkSettings(
-        conventions=network["conventions"],
-        backbone=BackboneSettings(**network["backbone"]),
-        pyramid=PyramidSettings(**network["pyramid"]),
-        proposals=ProposalSettings(**network["proposals"]),
-        tasks=network["tasks"],
-    )
 
 
 def _name(network: Mapping[str, Any], second: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,18 +40,18 @@ def convert_semantic(foreign: Foreign) -> ModelFile:
     classes = len(state["classifier.4.weight"])
     kind = "deeplabv3" if any(name.startswith("classifier.0.convs.") for name in state) else "fcn_dilated"
     depth = resnet_depth(blocks_of(state, "backbone.layer"), "backbone.layer1.0.conv3.weight" in state, foreign.path)
-    body = {"depth": depth, "auxiliary": 0.5 if "aux_classifier.4.weight" in state else 0.0}
+    width = len(state["backbone.layer1.0.conv1.weight"])
+    body = {"depth": depth, "width": width, "auxiliary": 0.5 if "aux_classifier.4.weight" in state else 0.0}
     values = {"network": {kind: body}, "conventions": "torchvision_semantic"}
-    network = SemanticNetwork(SemanticSettings({kind: body}, "torchvision_semantic"), classes)
     names = (
         VOC.categories if classes == len(VOC.rows) else Categories.from_names([f"class {i}" for i in range(classes)])
     )
-    return ModelFile(
+    model = ModelFile(
         name=f"torchvision/{kind.removesuffix('_dilated')}_resnet{depth}",
         network={"semantic": values},
         categories=names.to_json(),
         resize=RESIZE,
-        state=fitted({**renamed, "class_weights": torch.ones(classes)}, network, foreign.path),
+        state={**renamed, "class_weights": torch.ones(classes)},
         notes={
             "source": "torchvision",
             "licence": "BSD-3-Clause (torchvision)",
@@ -58,6 +59,19 @@ def convert_semantic(foreign: Foreign) -> ModelFile:
             "left_out": sorted(name for name in state if _our_name(name) is None),
         },
     )
+    return replace(model, state=fitted(model.state, empty_semantic(model), foreign.path))
+
+
+def empty_semantic(model: ModelFile) -> SemanticNetwork:
+    """The network of a converted model, its weights still random."""
+    return SemanticNetwork(SemanticSettings(**model.network["semantic"]), len(model.categories))
+
+
+def built_semantic(model: ModelFile) -> SemanticNetwork:
+    """The network of a converted model, in evaluation mode."""
+    network = empty_semantic(model)
+    network.load_state_dict(model.state)
+    return network.eval()
 
 
 def _our_name(name: str) -> str | None:
