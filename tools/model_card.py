@@ -27,7 +27,7 @@ from segue.metrics.matching import SCORE_THRESHOLDS, Matching, best_threshold
 from segue.models.weights import read_model, write_model
 from segue.models.zoo import BUNDLED
 from segue.structures import Scene
-from segue.tasks import PixelTask, parsers_of
+from segue.tasks import ImageTask, PixelTask, parsers_of
 
 BEGIN, END = "<!-- measured: written by tools/model_card.py -->", "<!-- end of measured -->"
 DOCS = Path("docs")
@@ -60,7 +60,8 @@ def main() -> None:
     write_model(target, replace(model, name=options.name, notes=notes), half=True)
     predictor = load(target)
     maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
-    dataset = open_dataset(options.data, parsers_of(predictor.tasks), panoptic=maps)
+    labels = any(isinstance(task, ImageTask) for task in predictor.tasks)
+    dataset = open_dataset(options.data, parsers_of(predictor.tasks), panoptic=maps, labels=labels)
     draw_curve(options.run / "metrics.jsonl", DOCS / "images" / f"{options.name}_curve.png")
     rows = scores(predictor, dataset) if options.by is None else by_kind(predictor, dataset, options)
     write_between(DOCS / "models" / f"{options.name}.md", "\n".join([facts(target, predictor), "", *rows]))

@@ -2,11 +2,13 @@
 
     SEGUE_DATA=... python tools/train_heads.py runs/toybox_all --heads captions --data toybox:train --out runs/captions
     ... --heads keypoints --set keypoints.channels=96
+    ... toybox --heads label
 
 Each picture is looked at some times, differently augmented, and its objects in boxes that are a little off, as found
 ones are. Then only the heads are trained, one after the other, on pooled features in memory (for 64 channels, 6 KB a
-region at 7x7, 25 KB at 14x14). Heads with other settings begin with what fits. The result has the other heads as they
-were; `segue evaluate --model` takes it.
+region at 7x7, 25 KB at 14x14). Of heads that read whole pictures, each picture is the one region. Heads with other
+settings begin with what fits, heads that the model lacks are added. The result has the other heads as they were;
+`segue evaluate --model` takes it.
 """
 
 from __future__ import annotations
@@ -32,10 +34,13 @@ from segue.errors import UsageError
 from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
 from segue.models.zoo import find_model
 from segue.structures import Regions
-from segue.tasks import RegionHead, RegionTask, Sampled, parsers_of
+from segue.tasks import ImageHead, ImageTask, RegionHead, RegionTask, Sampled, parsers_of
 
 AUGMENTATION = Augmentation(crop=256, scale=(0.85, 1.2))
 """That of recipes/toybox.yaml."""
+
+WHOLE = Augmentation(scale=(1.0, 1.2))
+"""Of pictures that are one region: none is cut, since that could change what it mainly shows."""
 
 JITTER = 0.04
 """Standard deviation of a box's edges, of its sides."""
@@ -49,6 +54,32 @@ class Looked:
 
     features: dict[int, Tensor]
     truth: Regions
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def losses(self, head: RegionHead, rows: Tensor) -> dict[str, Tensor]:
+        """Those of some regions."""
+        truth = self.truth.select(rows)
+        yes = torch.ones(len(rows), dtype=torch.bool)
+        regions = Sampled(truth.boxes, truth.labels, torch.arange(len(rows)), yes, yes)
+        rois = tuple(self.features[side][rows].float() for side in sides_of(head))
+        return head.losses(head(rois if isinstance(head.pooled, tuple) else rois[0]), regions, truth)
+
+
+@dataclass(frozen=True)
+class Glanced:
+    """N pictures as one region each: features (N, C, side, side) float16 and labels (N,)."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def losses(self, head: ImageHead, rows: Tensor) -> dict[str, Tensor]:
+        """Those of some pictures."""
+        return head.losses(head(self.features[rows].float()), self.labels[rows])
 
 
 def main() -> None:
@@ -66,24 +97,25 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     path = find_model(options.model)
-    file = changed(read_model(path), options.set)
+    heads = options.heads.split(",")
+    file = changed(read_model(path), heads, options.set)
     predictor = frozen(file, path)
-    tasks = [task for task in predictor.tasks if isinstance(task, RegionTask)]
-    chosen = [task for task in tasks if task.name in options.heads.split(",")]
-    dataset = open_dataset(options.data, parsers_of([tasks[0], *chosen]))
+    selector = next(task for task in predictor.tasks if task.selects)
+    chosen = [task for task in predictor.tasks if task.name in heads and isinstance(task, RegionTask | ImageTask)]
+    labels = any(isinstance(task, ImageTask) for task in chosen)
+    dataset = open_dataset(options.data, parsers_of([selector, *chosen]), labels=labels)
     options.out.mkdir(parents=True, exist_ok=True)
     for task in chosen:
-        head = predictor.network.heads[task.name]
-        looked = look(predictor, task, dataset, options.views)
+        head, seen = prepared(predictor, task, dataset, options.views)
         head.requires_grad_(True).train()
-        for _ in train(task.name, cast(RegionHead, head), looked, options.steps, options.batch, options.lr):
+        for _ in train(task.name, head, seen, options.steps, options.batch, options.lr):
             state = {name: value.detach() for name, value in predictor.network.state_dict().items()}
             write_model(options.out / "best.safetensors", replace(file, state=state))
 
 
-def changed(file: ModelFile, settings: Sequence[str]) -> ModelFile:
-    """With other settings of its heads, each given as HEAD.KEY=VALUE."""
-    tasks = {name: dict(values or {}) for name, values in file.network["tasks"].items()}
+def changed(file: ModelFile, heads: Sequence[str], settings: Sequence[str]) -> ModelFile:
+    """With these heads, and other settings of any, each given as HEAD.KEY=VALUE."""
+    tasks = {name: {} for name in heads} | {name: dict(v or {}) for name, v in file.network["tasks"].items()}
     for text in settings:
         name, _, value = text.partition("=")
         head, _, key = name.partition(".")
@@ -104,6 +136,15 @@ def frozen(file: ModelFile, path: Path) -> RegionPredictor:
     return predictor
 
 
+def prepared(
+    predictor: RegionPredictor, task: RegionTask | ImageTask, dataset: Dataset, views: int
+) -> tuple[Any, Looked | Glanced]:
+    """The head of a task, and the features that it learns from."""
+    if isinstance(task, ImageTask):
+        return predictor.network.image_heads[task.name], glance(predictor, task, dataset, views)
+    return predictor.network.heads[task.name], look(predictor, task, dataset, views)
+
+
 @torch.no_grad()
 def look(predictor: RegionPredictor, task: RegionTask, dataset: Dataset, views: int) -> Looked:
     """The features of all objects of which the task knows something."""
@@ -117,14 +158,35 @@ def look(predictor: RegionPredictor, task: RegionTask, dataset: Dataset, views: 
         if not len(regions):
             continue
         regions = regions.with_field("boxes", jittered(regions.boxes))
-        x, _ = predictor.inputs([sample.image])
-        with torch.autocast(predictor.device.type, torch.bfloat16):
-            levels = [level.float() for level in predictor.network.trunk(x)]
+        levels = pyramid(predictor, sample.image)
         owners = torch.zeros(len(regions), dtype=torch.int64)
         for side in sides:
             features[side].append(predictor.network.pool(levels, regions.boxes, owners, side).half())
         truth.append(regions)
     return Looked({side: torch.cat(parts) for side, parts in features.items()}, Regions.cat(truth))
+
+
+@torch.no_grad()
+def glance(predictor: RegionPredictor, task: ImageTask, dataset: Dataset, views: int) -> Glanced:
+    """The features of all pictures that have a label."""
+    side = cast(ImageHead, predictor.network.image_heads[task.name]).pooled
+    pictures = TrainingPictures(dataset, WHOLE, [t for t in predictor.tasks if isinstance(t, RegionTask)], 0)
+    told = [index for index in range(len(dataset)) if dataset.label(index) is not None]
+    features, labels = [], []
+    for number in tqdm(range(views * len(told)), desc="look", unit="image"):
+        sample = pictures[Place(number, told[number % len(told)])]
+        box = torch.tensor([[0.0, 0.0, sample.image.shape[2], sample.image.shape[1]]])
+        levels = pyramid(predictor, sample.image)
+        features.append(predictor.network.pool(levels, box, torch.zeros(1, dtype=torch.int64), side).half())
+        labels.append(sample.label)
+    return Glanced(torch.cat(features), torch.tensor(labels))
+
+
+def pyramid(predictor: RegionPredictor, image: Tensor) -> list[Tensor]:
+    """What the trunk makes of a picture (3, H, W) uint8."""
+    x, _ = predictor.inputs([image])
+    with torch.autocast(predictor.device.type, torch.bfloat16):
+        return [level.float() for level in predictor.network.trunk(x)]
 
 
 def sides_of(head: RegionHead) -> tuple[int, ...]:
@@ -146,23 +208,19 @@ def jittered(boxes: Tensor) -> Tensor:
     return boxes + torch.randn_like(boxes).clamp(-2, 2) * sides * JITTER
 
 
-def train(name: str, head: RegionHead, looked: Looked, steps: int, batch: int, lr: float) -> Any:
+def train(name: str, head: Any, seen: Looked | Glanced, steps: int, batch: int, lr: float) -> Any:
     """AdamW with a short warm-up and a cosine to zero, on regions drawn at random; comes back now and then to save."""
-    weights = list(cast(torch.nn.Module, head).parameters())
+    weights = list(head.parameters())
     optimizer = torch.optim.AdamW(weights, lr, weight_decay=DECAY)
-    count = min(batch, len(looked.truth))
-    yes = torch.ones(count, dtype=torch.bool)
+    count = min(batch, len(seen))
     sums: dict[str, float] = {}
     bar = tqdm(range(1, steps + 1), desc=f"train {name}", unit="step")
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = lr * min(step / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-        rows = torch.randint(len(looked.truth), (count,))
-        truth = looked.truth.select(rows)
-        regions = Sampled(truth.boxes, truth.labels, torch.arange(count), yes, yes)
-        rois = tuple(looked.features[side][rows].float() for side in sides_of(head))
+        rows = torch.randint(len(seen), (count,))
         with torch.autocast("cpu", torch.bfloat16):
-            losses = head.losses(head(rois if isinstance(head.pooled, tuple) else rois[0]), regions, truth)
+            losses = seen.losses(head, rows)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
