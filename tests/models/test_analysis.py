@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from segue.errors import UsageError
-from segue.models.analysis import Cost, cost, pixel_network, receptive_field, smallest_square
+from segue.models.analysis import Cost, cost, multiply_adds, pixel_network, receptive_field, smallest_square
 from segue.models.semantic_network import SemanticNetwork, SemanticSettings
 from segue.nn.dense.encoder_decoder import EncoderDecoder, EncoderDecoderSettings
 from segue.nn.dense.fcn import FCN, FCNSettings
@@ -270,3 +270,11 @@ def test_a_field_says_in_words_what_is_seen_and_what_it_costs() -> None:
     assert "48x36" in text
     adds = 36 * 48 * 9 * (3 * 4 + 4 * 11) / 1e9
     assert f"together   {adds:9.3f} G" in text
+
+
+def test_multiply_adds_of_a_call_are_those_of_its_products() -> None:
+    x, weight = torch.zeros(2, 3, 8, 8), torch.zeros(5, 3, 3, 3)
+    assert multiply_adds(F.conv2d, x, weight) == 2 * 5 * 6 * 6 * 27
+    assert multiply_adds(F.conv_transpose2d, torch.zeros(2, 5, 4, 4), weight) == 2 * 5 * 4 * 4 * 27
+    assert multiply_adds(lambda: torch.zeros(4, 6) @ torch.zeros(6, 7) + 1) == 4 * 6 * 7
+    assert multiply_adds(torch.relu, x) == 0

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from segue.data.geometry import Geometry
 from segue.data.images import to_pil, to_tensor
 from segue.data.toybox.bridge import to_scene
+from segue.data.toybox.captions import caption
 from segue.data.toybox.render import Sample, render
 from segue.data.transforms import apply_geometry
 from segue.engine.load import load
 from segue.engine.region_predictor import RegionPredictor
-from segue.structures import Scene
+from segue.structures import Camera, Mesh, Scene
 from segue.tasks import TASKS
 
 SQUARE = torch.tensor([[1.0, 2], [3, 4]])
@@ -80,8 +78,10 @@ def blown_up(image: Image.Image, side: int) -> Image.Image:
     return image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
 
 
-def multiply_adds(function: Callable[..., Any], *inputs: Any) -> int:
-    """Of the convolutions and matrix products of a call, counted as it runs."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        function(*inputs)
-    return int(counter.get_total_flops()) // 2
+def whole_truth(seed: int) -> Scene:
+    """As `truth`, with the sentences and the meshes of the objects."""
+    scene, known = truth(seed), sample(seed)
+    camera = Camera(known.camera.focal, known.camera.centre)
+    meshes = [Mesh(torch.from_numpy(t.vertices).float(), torch.from_numpy(t.faces), camera) for t in known.things]
+    told = ["\n".join(each.text for each in sentences) for sentences in caption(known)]
+    return replace(scene, regions=replace(scene.regions, meshes=meshes, captions=told))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -159,6 +160,14 @@ def cost(model: nn.Module | HasNetwork, size: tuple[int, int]) -> Cost:
     parameters = sum(p.numel() for p in network.parameters())
     totals = (StageCost(s, sum(c.multiply_adds for c in of), sum(c.values for c in of)) for s, of in stages.items())
     return Cost((height, width), parameters, tuple(sorted(totals, key=lambda stage: stage.stride)))
+
+
+def multiply_adds(function: Callable[..., Any], *inputs: Any) -> int:
+    """Of the convolutions, transposed convolutions and matrix products of a call, counted as it runs."""
+    counter = _CountProducts(0)
+    with torch.no_grad(), counter:
+        function(*inputs)
+    return sum(call.multiply_adds for call in counter.calls)
 
 
 def pixel_network(model: nn.Module | HasNetwork) -> nn.Module:
