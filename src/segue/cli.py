@@ -69,11 +69,13 @@ def parser() -> Parser:
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add_predict(commands)
+    add_demo(commands)
     add_find(commands)
     add_view(commands)
     add_train(commands)
     add_evaluate(commands)
     add_data(commands)
+    add_convert(commands)
     add_lecture(commands)
     command = add_command(commands, "models", models, "the zoo: names, tasks, classes, scores, licences")
     command.add_argument("name", nargs="?", metavar="NAME", help="say everything about this one")
@@ -107,6 +109,7 @@ def add_predict(commands: Commands) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--batch", type=positive, default=1, help="images of equal size to look at together (default: 1)")
     add("--tile", type=positive, metavar="PX", help="look at large images in tiles of this side")
+    add("--page", action="store_true", help="write page.html with a switch for each task (captions, meshes: always)")
     add_pixel_options(add)
 
 
@@ -116,6 +119,12 @@ def add_pixel_options(add: Callable[..., argparse.Action]) -> None:
     kinds = ("pixels", "superpixels", "cover")
     add("--smooth", choices=kinds, default="pixels", help="one label per pixel, superpixel or pure segment")
     add("--scales", type=numbers, default=(1.0,), metavar="A,B", help="average over these sizes, such as 0.75,1,1.25")
+
+
+def add_demo(commands: Commands) -> None:
+    """`segue demo`."""
+    add = add_command(commands, "demo", demo, "the bundled models on pictures made for it, and a page of it").add_argument
+    add("--out", type=Path, default=Path("demo"), help="folder for pictures, results and the page (default: demo)")
 
 
 def add_find(commands: Commands) -> None:
@@ -130,7 +139,6 @@ def add_find(commands: Commands) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
 
-def add_train(commands: Commands) -> None:
 def add_view(commands: Commands) -> None:
     """`segue view`."""
     add = add_command(commands, "view", view, "look at results, pictures or a training run in Rerun").add_argument
@@ -142,6 +150,7 @@ def add_view(commands: Commands) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
 
 
+def add_train(commands: Commands) -> None:
     """`segue train`."""
     add = add_command(commands, "train", train, "train a model by a recipe").add_argument
     add("recipe", type=Path, metavar="RECIPE.yaml")
@@ -173,6 +182,15 @@ def add_lecture(commands: Commands) -> None:
     """`segue lecture`."""
     add = add_command(commands, "lecture", lecture, "every figure and number of the lecture, from live code").add_argument
     add("--out", type=Path, default=Path("segue-lecture"), help="folder for the pages (default: segue-lecture)")
+
+
+def add_convert(commands: Commands) -> None:
+    """`segue convert`."""
+    add = add_command(commands, "convert", convert, "turn public weights into a model file").add_argument
+    add("file", type=Path, metavar="FILE", help="weights of torchvision, detectron2 or Mesh R-CNN")
+    add("--from", dest="source", choices=("torchvision", "detectron2", "meshrcnn"), help="admit only its networks")
+    add("--out", type=Path, required=True, metavar="FILE.safetensors", help="the model file")
+    add("--verify", action="store_true", help="compare it with the original, stage by stage where that is installed")
 
 
 def add_data(commands: Commands) -> None:
@@ -265,13 +283,21 @@ def predict(arguments: argparse.Namespace) -> None:
     from segue.engine.predict import PredictOptions, predict_files
 
     imported()
-    options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile)
+    options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile, arguments.page)
     predictor = with_options(load(arguments.model, arguments.device), arguments)
     if arguments.tasks is not None:
         predictor = predictor.only([name.strip() for name in arguments.tasks.split(",")])
     report = predict_files(predictor, arguments.inputs, arguments.out, options)
     found = f"{report.regions} regions in {report.done} inputs" if report.regions else f"{report.done} inputs done"
     print(f"{found}: {arguments.out}/scenes.json and pictures beside it")
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """Made pictures in, a page out."""
+    from segue.engine.demo import show
+
+    imported()
+    print(f"open {show(arguments.out)} in a browser; the files are in {arguments.out / 'results'}")
 
 
 def find(arguments: argparse.Namespace) -> None:
@@ -294,13 +320,6 @@ def find(arguments: argparse.Namespace) -> None:
     search.check()
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """Train, then say where the model is."""
-    from segue.engine.predictions import format_table
-    from segue.engine.recipe import read_recipe
-    from segue.engine.train import train as run
-
-    imported()
 def view(arguments: argparse.Namespace) -> None:
     """A recording, in Rerun's viewer or as a file."""
     from segue.engine.view import ViewOptions
@@ -312,6 +331,13 @@ def view(arguments: argparse.Namespace) -> None:
     print(f"{count} logged{f': rerun {a.save}' if a.save else ''}")
 
 
+def train(arguments: argparse.Namespace) -> None:
+    """Train, then say where the model is."""
+    from segue.engine.predictions import format_table
+    from segue.engine.recipe import read_recipe
+    from segue.engine.train import train as run
+
+    imported()
     recipe = read_recipe(arguments.recipe, arguments.set)
     out = arguments.out or Path("runs") / recipe.name
     numbers = run(recipe, out, arguments.resume, arguments.device)
@@ -373,6 +399,22 @@ def lecture(arguments: argparse.Namespace) -> None:
 
     imported()
     print(f"{len(LECTURE)} pages: open {write_lecture(LECTURE, arguments.out)}")
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """A model file, and where that is wanted the proof that it computes the same."""
+    from segue.engine.convert import certify, convert_file
+
+    imported()
+    model = convert_file(arguments.file, arguments.out, arguments.source)
+    left_out = model.notes.get("left_out", [])
+    if left_out:
+        print(f"segue: left out {len(left_out)} other weights, first {printable(left_out[0])}", file=sys.stderr)
+    if arguments.verify:
+        certificate, table = certify(arguments.file, arguments.out, model)
+        print(certificate.table())
+        print(f"the same is in {table}")
+    print(f"{model.name}, {len(model.categories)} classes, licence {model.notes['licence']}: {arguments.out}")
 
 
 def data_show(arguments: argparse.Namespace) -> None:
