@@ -1,4 +1,4 @@
-# make demo   run the bundled model on sample images and show where the pictures are
+# make demo   the bundled models on pictures made for it, and a page with all that they see
 # make test   linters, types, import order, tests
 # make bench  time everything and write docs/speed.md
 PYTHON ?= python3
@@ -17,9 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 	@touch $@
 
 demo: .venv/base
-	$(BIN)/segue data make cells --count 6 --out demo/images
-	$(BIN)/segue predict demo/images --model nuclei --out demo/results
-	@echo "The pictures are in demo/results: open any of its *.png files."
+	$(BIN)/segue demo --out demo
 
 test: .venv/test
 	$(BIN)/ruff check .

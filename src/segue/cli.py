@@ -123,7 +123,7 @@ def add_pixel_options(add: Callable[..., argparse.Action]) -> None:
 
 def add_demo(commands: Commands) -> None:
     """`segue demo`."""
-    add = add_command(commands, "demo", demo, "the bundled models on pictures made for it, and a page of it").add_argument
+    add = add_command(commands, "demo", demo, "the bundled models on made pictures, and a page about it").add_argument
     add("--out", type=Path, default=Path("demo"), help="folder for pictures, results and the page (default: demo)")
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segue.drawing.page import LONGEST, WIDEST, Section, caption_page, caption_section, escaped, page_of
+from segue.drawing.page import LONGEST, WIDEST, Section, caption_page, caption_part, escaped, page_of, picture_section
 from segue.errors import UsageError
 from segue.structures import Categories, Regions, Scene
 
@@ -81,6 +81,10 @@ def scene(captions: list[str] | None, file: str | None = "there/photo.jpg", name
     return Scene((60, 80), Categories.from_names(list(names)), regions, file=file)
 
 
+def caption_section(scene: Scene, image: Image.Image) -> Section:
+    return picture_section(scene, image, {"captions": caption_part(scene, image)})
+
+
 def photo(size: tuple[int, int] = (80, 60)) -> Image.Image:
     return Image.new("RGB", size, (200, 30, 90))
 
@@ -138,7 +142,7 @@ def test_nothing_is_loaded_and_only_the_own_script_may_run() -> None:
 
 
 def test_scripts_and_styles_are_there_once_and_all_may_run() -> None:
-    kinds = [Section("<section></section>", f".a{kind} {{}}", f"let a{kind};") for kind in "xy"]
+    kinds = [Section("<section></section>", (f".a{kind} {{}}",), (f"let a{kind};",)) for kind in "xy"]
     root = read(page_of([kinds[0], caption_section(scene(["a mug"]), photo()), kinds[1], kinds[0]]))
     scripts = [script.text for script in root.all("script")]
     assert (len(root.all("section")), len(scripts), scripts[0], scripts[2]) == (4, 3, "let ax;", "let ay;")

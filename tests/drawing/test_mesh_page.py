@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from segue.drawing import mesh_page
-from segue.drawing.mesh_page import mesh_section
+from segue.drawing.mesh_page import mesh_part
 from segue.drawing.mesh_viewer import SCRIPT
-from segue.drawing.page import caption_section, page_of
+from segue.drawing.page import caption_part, page_of, picture_section
 from segue.errors import UsageError
 from segue.structures import Camera, Categories, Mesh, Regions, Scene
 
@@ -61,7 +61,7 @@ def pictures(text: str) -> list[Image.Image]:
 
 def test_the_page_has_every_mesh_to_a_fraction_of_its_size() -> None:
     meshes = [mesh(0), mesh(3)]
-    given = view(mesh_section(scene(*meshes), photo()).html)
+    given = view(mesh_part(scene(*meshes), photo()).beside)
     assert given["size"] == [160, 100]
     assert given["camera"] == [150.0, 82.5, 52.6]
     assert given["wall"] > max(float(m.vertices[:, 2].max()) for m in meshes)
@@ -78,7 +78,7 @@ def test_the_page_has_every_mesh_to_a_fraction_of_its_size() -> None:
 def test_many_vertices_take_wide_indices() -> None:
     large = mesh(0, 65537)
     large.faces[0, 0] = 65536
-    [packed] = view(mesh_section(scene(large), photo()).html)["meshes"]
+    [packed] = view(mesh_part(scene(large), photo()).beside)["meshes"]
     assert packed["wide"]
     assert torch.equal(values(packed["faces"], "<u4"), large.faces)
 
@@ -86,17 +86,16 @@ def test_many_vertices_take_wide_indices() -> None:
 def test_a_flat_mesh_has_steps_of_nothing() -> None:
     flat = mesh(1)
     flat.vertices[:, 1] = 0.25
-    [packed] = view(mesh_section(scene(flat), photo()).html)["meshes"]
+    [packed] = view(mesh_part(scene(flat), photo()).beside)["meshes"]
     assert (packed["low"][1], packed["step"][1]) == (0.25, 0.0)
     assert not values(packed["vertices"], "<u2")[:, 1].any()
 
 
-def test_the_still_picture_shows_the_meshes_and_the_backdrop_does_not() -> None:
+def test_the_backdrop_is_the_plain_photo() -> None:
     plain = photo()
-    still, backdrop = pictures(mesh_section(scene(mesh()), plain).html)
-    assert (still.size, backdrop.size) == ((160, 100), (160, 100))
+    [backdrop] = pictures(mesh_part(scene(mesh()), plain).beside)
+    assert backdrop.size == (160, 100)
     assert np.abs(np.array(backdrop, np.int16) - (200, 30, 90)).max() < 12
-    assert (np.abs(np.array(still, np.int16) - (200, 30, 90)).max(axis=2) > 40).sum() > 100
 
 
 def test_what_has_no_place_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,25 +104,26 @@ def test_what_has_no_place_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     broken.vertices[0, 0] = float("nan")
     nothing = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64), CAMERA)
     for held in (scene(), scene(behind), scene(broken), scene(nothing), scene(mesh(camera=None))):
-        text = mesh_section(held, photo()).html
+        text = mesh_part(held, photo()).beside
         assert "<canvas" not in text
         assert "There is no mesh in this picture." in text
-        assert len(pictures(text)) == 1
+        assert not pictures(text)
     monkeypatch.setattr(mesh_page, "MOST_FACES", 130)
-    assert len(view(mesh_section(scene(mesh(0), mesh(1), mesh(2)), photo()).html)["meshes"]) == 2
+    assert len(view(mesh_part(scene(mesh(0), mesh(1), mesh(2)), photo()).beside)["meshes"]) == 2
 
 
-def test_without_webgl_there_is_a_picture_and_a_line_of_text() -> None:
+def test_without_webgl_there_is_a_line_of_text() -> None:
     """The canvas is hidden until the script shows it."""
-    text = mesh_section(scene(mesh()), photo()).html
+    text = mesh_part(scene(mesh()), photo()).beside
     assert re.search(r'<canvas class="mesh" hidden ', text)
     assert re.search(r"</canvas><p>This browser shows no view in space[^<]*</p>", text)
 
 
 def test_one_page_with_sentences_and_meshes() -> None:
     held = scene(mesh(), file='<b>"&.jpg', name="<i>")
-    page = page_of([caption_section(held, photo()), mesh_section(held, photo()), mesh_section(held, photo())])
-    assert (page.count("<section>"), page.count("<script>"), page.count("<canvas")) == (3, 2, 2)
+    parts = {"captions": caption_part(held, photo()), "meshes": mesh_part(held, photo())}
+    page = page_of([picture_section(held, photo(), parts)] * 2)
+    assert (page.count("<section>"), page.count("<script>"), page.count("<canvas")) == (2, 2, 2)
     assert "<b>" not in page
     assert "<i>" not in page
     assert "://" not in page.replace("http-equiv", "")
@@ -133,7 +133,7 @@ def test_one_page_with_sentences_and_meshes() -> None:
 
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(UsageError, match=r"photo\.jpg: a scene of \(100, 160\)"):
-        mesh_section(scene(mesh()), Image.new("RGB", (100, 160)))
+        mesh_part(scene(mesh()), Image.new("RGB", (100, 160)))
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node to read the script")

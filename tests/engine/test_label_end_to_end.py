@@ -10,7 +10,7 @@ import torch
 
 import segue
 from segue.data.dataset import open_dataset
-from segue.data.images import read_image
+from segue.data.images import read_image, to_pil
 from segue.data.toybox.write import Order, write_toybox
 from segue.engine.page import PageWriter
 from segue.engine.predictor import Predictor
@@ -110,4 +110,6 @@ def test_tiles_page_and_single_pictures(tmp_path: Path, toybox: Path, model: Pat
     assert [scene.label for scene in teacher.predict([picture, picture], batch=2)] == ["tree", "tree"]
     assert teacher.only(["boxes"]).predict(picture).label is None
     assert teacher.only(["boxes"]).tiled(picture, 64, 0.5).label is None
-    assert not PageWriter(tmp_path, "", teacher.tasks).tasks  # a label alone makes no page
+    page = PageWriter(tmp_path, "")
+    page.add(plain, to_pil(picture), teacher.tasks)
+    assert not page.sections  # a label alone makes no page

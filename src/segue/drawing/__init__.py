@@ -8,9 +8,9 @@ from segue.drawing.curves import plot_curves
 from segue.drawing.keypoints import draw_keypoints
 from segue.drawing.label import draw_label
 from segue.drawing.masks import draw_masks
-from segue.drawing.mesh_page import mesh_section
+from segue.drawing.mesh_page import mesh_part
 from segue.drawing.meshes import draw_meshes
-from segue.drawing.page import Section, caption_page, caption_section, page_of
+from segue.drawing.page import Part, Section, caption_page, caption_part, page_of, picture_section
 from segue.drawing.panoptic import draw_panoptic
 from segue.drawing.scene import draw_scene, region_labels
 from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
@@ -20,10 +20,11 @@ from segue.drawing.turntable import gif_bytes, turntable
 
 __all__ = [
     "Example",
+    "Part",
     "Section",
     "add_legend",
     "caption_page",
-    "caption_section",
+    "caption_part",
     "contact_sheet",
     "draw_boxes",
     "draw_captions",
@@ -36,9 +37,10 @@ __all__ = [
     "draw_scene",
     "draw_semantic",
     "gif_bytes",
-    "mesh_section",
+    "mesh_part",
     "object_colors",
     "page_of",
+    "picture_section",
     "plot_confusion",
     "plot_curves",
     "region_labels",

@@ -16,8 +16,8 @@ from torch import Tensor
 from segue.data.mesh_write import BEHIND
 from segue.drawing.colors import mix, object_colors
 from segue.drawing.mesh_viewer import SCRIPT, STYLE
-from segue.drawing.meshes import AMBIENT, CLAY, CREASE, TINT, draw_meshes
-from segue.drawing.page import Section, check_size, data_uri, heading
+from segue.drawing.meshes import AMBIENT, CLAY, CREASE, TINT
+from segue.drawing.page import Part, check_size, data_uri
 from segue.structures import Camera, Mesh, Scene
 from segue.structures.categories import Color
 
@@ -29,11 +29,11 @@ STEPS = 65535
 """Of a vertex's coordinate between the mesh's ends: 16 bits."""
 
 
-def mesh_section(scene: Scene, image: Image.Image) -> Section:
-    """The picture with its meshes drawn over it, and beside it the meshes to turn, with the photo behind them.
+def mesh_part(scene: Scene, image: Image.Image) -> Part:
+    """The meshes to turn, with the photo behind them.
 
     The view begins where the camera stood. Dragging and arrow keys turn, the wheel and + and - come nearer, a double
-    click goes back. A browser without WebGL shows the still picture and says so.
+    click goes back. A browser without WebGL says so.
 
     Args:
         scene: with meshes; those without camera, faces or place before the camera are left out.
@@ -44,7 +44,6 @@ def mesh_section(scene: Scene, image: Image.Image) -> Section:
     """
     check_size(scene, image)
     h, w = scene.size
-    still = data_uri(draw_meshes(image, scene))
     view = _view(scene)
     told = "This browser shows no view in space: that needs WebGL." if view else "There is no mesh in this picture."
     canvas = (
@@ -52,12 +51,7 @@ def mesh_section(scene: Scene, image: Image.Image) -> Section:
         f'width="{w}" height="{h}" data-view="{html.escape(json.dumps(view))}" '
         f'data-photo="{data_uri(image, BACKDROP)}"></canvas>'
     )
-    text = (
-        f'<section>\n{heading(scene)}\n<div class="pair">\n'
-        f'<figure style="--width: {w}; --height: {h}"><img alt="" width="{w}" height="{h}" src="{still}"></figure>\n'
-        f"<div>{canvas if view else ''}<p>{told}</p></div>\n</div>\n</section>"
-    )
-    return Section(text, STYLE, SCRIPT)
+    return Part("", f"{canvas if view else ''}<p>{told}</p>", STYLE, SCRIPT)
 
 
 def _view(scene: Scene) -> dict[str, Any] | None:

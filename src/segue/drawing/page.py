@@ -7,7 +7,7 @@ import hashlib
 import html
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -30,10 +30,12 @@ STYLE = """
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 section { border-top: 1px solid #8885; padding: 1rem 0 1.5rem; }
+[hidden] { display: none !important; }
 .pair { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1rem; align-items: start; }
 figure { position: sticky; top: .5rem; margin: 0;
   width: min(100%, max(var(--width) * 1px, 32rem), 88vh * var(--width) / var(--height)); }
 img { display: block; width: 100%; height: auto; }
+img + img { position: absolute; inset: 0; height: 100%; }
 @media (max-width: 44rem) {
   body { padding: .6rem; }
   .pair { grid-template-columns: minmax(0, 1fr); gap: .5rem; }
@@ -75,15 +77,32 @@ for (const section of document.querySelectorAll("section")) {
 
 @dataclass(frozen=True)
 class Section:
-    """One picture's part of a page.
+    """One picture's place on a page, or something else on it.
 
     Attributes:
-        html: a ``section`` element. What comes from files or users is escaped.
-        style: CSS that it needs; equal ones of several sections are in the page once.
-        script: JavaScript that it needs, likewise; it runs after all sections are there.
+        html: a ``section`` element, or another. What comes from files or users is escaped.
+        styles: CSS that it needs; equal ones of several sections are in the page once.
+        scripts: JavaScript that it needs, likewise; it runs after all sections are there.
     """
 
     html: str
+    styles: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a task has to say of a picture on a page.
+
+    Attributes:
+        over: SVG laid over the picture, or "".
+        beside: HTML beside it. What comes from files or users is escaped.
+        style: CSS that it needs.
+        script: JavaScript that it needs; see `Section`.
+    """
+
+    over: str
+    beside: str
     style: str = ""
     script: str = ""
 
@@ -100,13 +119,14 @@ def caption_page(pictures: Iterable[tuple[Scene, Image.Image]], title: str = "Ca
     Raises:
         UsageError: a picture is not of its scene's size.
     """
-    return page_of((caption_section(scene, image) for scene, image in pictures), title)
+    return page_of((picture_section(s, image, {"captions": caption_part(s, image)}) for s, image in pictures), title)
 
 
 def page_of(sections: Iterable[Section], title: str = "Captions") -> str:
     """The page with sections, of one kind or of several. Only their own scripts may run in it."""
     sections = list(sections)
-    styles, scripts = _each_once(s.style for s in sections), _each_once(s.script for s in sections)
+    styles = dict.fromkeys(style for section in sections for style in section.styles)
+    scripts = dict.fromkeys(script for section in sections for script in section.scripts)
     style = "".join([STYLE, *styles])
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
@@ -122,14 +142,44 @@ def page_of(sections: Iterable[Section], title: str = "Captions") -> str:
     return f"{head}<body>\n<h1>{escaped(title)}</h1>\n{body}\n{tail}\n</body>\n</html>\n"
 
 
-def caption_section(scene: Scene, image: Image.Image) -> Section:
-    """One picture of the page: the picture itself, the boxes of regions that have a sentence, and the sentences.
+def picture_section(
+    scene: Scene, image: Image.Image, parts: Mapping[str, Part], layers: Mapping[str, str] | None = None
+) -> Section:
+    """A picture under its layers, and the parts beside it. All of a task's have its name as their ``data-task``.
+
+    Args:
+        scene: of the picture.
+        image: the plain picture.
+        parts: by the name of a task.
+        layers: data URIs of transparent pictures by the name of a task, the first at the bottom.
 
     Raises:
         UsageError: the picture is not of the scene's size.
     """
     check_size(scene, image)
-    height, width = scene.size
+    h, w = scene.size
+    place = f'width="{w}" height="{h}"'
+    painted = "".join(
+        f'<img alt="" data-task="{escaped(name)}" {place} src="{uri}">' for name, uri in (layers or {}).items()
+    )
+    over = "".join(
+        f'<svg data-task="{escaped(name)}" viewBox="0 0 {w} {h}" preserveAspectRatio="none" aria-hidden="true">'
+        f"{part.over}</svg>"
+        for name, part in parts.items()
+        if part.over
+    )
+    beside = "".join(f'<div data-task="{escaped(name)}">{part.beside}</div>\n' for name, part in parts.items())
+    text = (
+        f'<section>\n{heading(scene)}\n<div class="pair">\n'
+        f'<figure style="--width: {w}; --height: {h}"><img alt="" {place} src="{data_uri(image)}">\n'
+        f"{painted}{over}</figure>\n<div>{beside}</div>\n</div>\n</section>"
+    )
+    own = parts.values()
+    return Section(text, tuple(p.style for p in own if p.style), tuple(p.script for p in own if p.script))
+
+
+def caption_part(scene: Scene, image: Image.Image) -> Part:
+    """The boxes of regions that have a sentence, and the sentences; to point at one lights the other."""
     texts = scene.regions.captions or [""] * len(scene.regions)
     told = [i for i, text in enumerate(texts) if text.strip()]
     colors = [css(color) for color in object_colors(scene)]
@@ -138,14 +188,7 @@ def caption_section(scene: Scene, image: Image.Image) -> Section:
     rects = [_rect(i, boxes[i], colors[i]) for i in sorted(told, key=lambda i: -areas[i])]  # small ones on top
     items = [_item(i, texts[i], labels[i], colors[i]) for i in told]
     nothing = "" if items else "<p>There is no sentence about this picture.</p>"
-    html = (
-        f'<section>\n{heading(scene)}\n<div class="pair">\n'
-        f'<figure style="--width: {width}; --height: {height}">'
-        f'<img alt="" width="{width}" height="{height}" src="{data_uri(image)}">\n'
-        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">{"".join(rects)}</svg>'
-        f"</figure>\n<ol>{''.join(items)}</ol>{nothing}\n</div>\n</section>"
-    )
-    return Section(html, CAPTION_STYLE, CAPTION_SCRIPT)
+    return Part("".join(rects), f"<ol>{''.join(items)}</ol>{nothing}", CAPTION_STYLE, CAPTION_SCRIPT)
 
 
 def check_size(scene: Scene, image: Image.Image) -> None:
@@ -156,19 +199,15 @@ def check_size(scene: Scene, image: Image.Image) -> None:
 
 
 def heading(scene: Scene) -> str:
-    """The name of the scene's file as the heading of a section."""
-    return f"<h2><bdi>{escaped(PurePath(scene.file).name if scene.file else 'picture')}</bdi></h2>"
+    """The name of the scene's file, and its label if it has one, as the heading of a section."""
+    label = "" if scene.label is None else f" <small><bdi>{escaped(scene.label)}</bdi></small>"
+    return f"<h2><bdi>{escaped(PurePath(scene.file).name if scene.file else 'picture')}</bdi>{label}</h2>"
 
 
 def escaped(text: str) -> str:
     """A text as HTML shows it: signs escaped, halves of characters and control characters left out, cut if too long."""
     sound = text[:LONGEST].encode("utf-8", "replace").decode()
     return html.escape("".join(" " if unicodedata.category(c) == "Cc" else c for c in sound))
-
-
-def _each_once(texts: Iterable[str]) -> Sequence[str]:
-    """Those that are not empty, in order."""
-    return [text for text in dict.fromkeys(texts) if text]
 
 
 def _rect(region: int, box: list[float], color: str) -> str:

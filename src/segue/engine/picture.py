@@ -34,11 +34,13 @@ def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Ta
     pixels = read_image(image) if isinstance(image, str | Path) else to_tensor(image)
     tasks = [task for task in (known_tasks() if tasks is None else tasks) if task.carried(scene)]
     hidden = {name for task in tasks if isinstance(task, PixelTask) for name in task.hides}
-    seen = [task for task in tasks if task.name not in hidden]
-    first_to_last = sorted(
-        seen, key=lambda task: (isinstance(task, ImageTask), task.selects, not isinstance(task, PixelTask))
-    )
-    return draw_scene(scene, to_pil(pixels), [task.draw for task in first_to_last if task.draw])
+    seen = [task for task in painted(tasks) if task.name not in hidden]
+    return draw_scene(scene, to_pil(pixels), [task.draw for task in seen if task.draw])
+
+
+def painted(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks in the order in which they paint: maps, what is in regions, boxes, the picture's label."""
+    return sorted(tasks, key=lambda t: (isinstance(t, ImageTask), t.selects, not isinstance(t, PixelTask)))
 
 
 def overlay(scene: Scene, image: Image.Image, tasks: Sequence[Task] | None = None) -> Image.Image:

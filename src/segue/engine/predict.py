@@ -30,11 +30,13 @@ class PredictOptions:
         threshold: detections with a lower score are left out.
         batch: pictures of equal size that go through the network together, where there are no tiles.
         tile: side of the tiles for large pictures, or None.
+        page: write page.html, whatever the tasks; else where one of them has a section of its own.
     """
 
     threshold: float = 0.5
     batch: int = 1
     tile: int | None = None
+    page: bool = False
 
     def __post_init__(self) -> None:
         if self.tile is not None:
@@ -58,10 +60,13 @@ class Report:
     videos: list[str] = field(default_factory=list)
 
 
-def predict_files(predictor: Predictor, inputs: Sequence[str], folder: Path, options: PredictOptions) -> Report:
+def predict_files(
+    predictor: Predictor, inputs: Sequence[str], folder: Path, options: PredictOptions, page: PageWriter | None = None
+) -> Report:
     """Predict files, folders, globs and videos; write scenes.json, overlays and maybe a page into ``folder``.
 
-    Of a video that breaks off, the frames before are in scenes.json.
+    Where a ``page`` is given, the pictures are added to that, and it is not yet written. Of a video that breaks off,
+    the frames before are in scenes.json.
 
     Raises:
         UsageError: an input matches nothing, or the folder cannot be written.
@@ -74,11 +79,12 @@ def predict_files(predictor: Predictor, inputs: Sequence[str], folder: Path, opt
         for path in paths:
             if is_video(path):
                 _predict_video(predictor, path, folder, options, writer, report)
-        page = PageWriter(folder, predictor.name, predictor.tasks)
-        _predict_pictures(predictor, [path for path in paths if not is_video(path)], options, (writer, page), report)
+        own = PageWriter(folder, predictor.name, options.page) if page is None else page
+        _predict_pictures(predictor, [path for path in paths if not is_video(path)], options, (writer, own), report)
         if report.failures and report.done == 0:
             raise ImageError("; ".join(report.failures))
-        page.close()
+        if page is None:
+            own.close()
     if report.failures:
         raise SomeInputsFailed(f"{len(report.failures)} of {len(paths)} inputs failed: {'; '.join(report.failures)}")
     return report
@@ -96,7 +102,7 @@ def _predict_pictures(
         for pixels, scene in _scenes(predictor, _decoded(paths, report), options):
             image = to_pil(pixels)
             writer.add(scene, overlay(scene, image, predictor.tasks), image)
-            page.add(scene, image)
+            page.add(scene, image, predictor.tasks)
             report.regions += len(scene.regions)
             report.done += 1
             bar.update()

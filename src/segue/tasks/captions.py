@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from segue.data.records import Dataset
 from segue.data.words import tokenise
-from segue.drawing import caption_section, draw_captions, object_colors
+from segue.drawing import caption_part, draw_captions, object_colors
 from segue.errors import DataError
 from segue.metrics.captions import CaptionAP
 from segue.nn.conventions import Conventions
@@ -192,7 +192,7 @@ CAPTIONS = RegionTask(
     metrics=(CaptionAP,),
     to_json=to_json,
     margin=margin,
-    section=caption_section,
+    part=caption_part,
     mirror=mirror,
     unknown=unknown,
     prepare=prepare,

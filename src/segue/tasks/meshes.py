@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segue.data.geometry import Geometry
-from segue.drawing import draw_meshes, mesh_section
+from segue.drawing import draw_meshes, mesh_part
 from segue.metrics.meshes import MeshAP
 from segue.nn.conventions import Conventions
 from segue.nn.mesh_frames import extent_loss, framed, is_known, occupancy, unframed
@@ -264,6 +264,6 @@ MESHES = RegionTask(
     draw=draw_meshes,
     to_json=mesh_entries,
     files=mesh_files,
-    section=mesh_section,
+    part=mesh_part,
     unknown=unknown,
 )
