@@ -1,5 +1,6 @@
 """Two models made one: the boxes of the first, what the second says of them."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import segue
+from segue.data.dataset import open_dataset
+from segue.engine.evaluate import evaluate
 from segue.engine.given_boxes import read_boxes
 from segue.engine.joined_predictor import JoinedPredictor, join
 from segue.engine.recipe import check_network, to_plain
@@ -19,7 +23,7 @@ from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork, SemanticSettings
 from segue.models.weights import ModelFile, write_model
 from segue.structures import Categories, Category, Masks, Regions, Scene
-from segue.tasks import SEMANTIC, tasks_named
+from segue.tasks import SEMANTIC, parsers_of, tasks_named
 
 THREE = Categories((Category("cup", 1), Category("person", 2), Category("dog", 3)))
 POSED = Categories(
@@ -170,6 +174,31 @@ def test_tile_by_tile_with_maps_of_the_first(poser: RegionPredictor) -> None:
     assert objects.tiled(image, 96, 0.0).regions.boxes.equal(alone.regions.boxes)
 
 
+def test_scored_on_what_both_find(finder: RegionPredictor, poser: RegionPredictor, tmp_path: Path) -> None:
+    person = {"id": 2, "name": "person", "keypoints": list(POSED[1].keypoints), "skeleton": []}
+    box = [10, 10, 40, 50]
+    corners = [[10, 10, 50, 10, 50, 60, 10, 60]]
+    points = [20, 20, 2, 30, 50, 2, 25, 52, 2]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 80, "height": 70}],
+        "categories": [
+            {"id": 1, "name": "cup"},
+            person,
+            {"id": 3, "name": "dog", "keypoints": ["nose"], "skeleton": []},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 2, "bbox": box, "area": 2000, "iscrowd": 0}
+            | {"segmentation": corners, "keypoints": points, "num_keypoints": 3}
+        ],
+    }
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    Image.new("RGB", (80, 70)).save(tmp_path / "a.png")
+    joined = JoinedPredictor(finder, [poser])
+    dataset = open_dataset(str(tmp_path / "set.json"), parsers_of(joined.tasks))
+    numbers = evaluate(joined, dataset, progress=False).numbers
+    assert {"boxes/AP", "masks/AP", "keypoints/AP"} <= numbers.keys()
+
+
 def test_what_cannot_be_joined(finder: RegionPredictor, poser: RegionPredictor) -> None:
     with pytest.raises(UsageError, match="finder adds no task to boxes, masks"):
         join(finder, [finder])
@@ -212,8 +241,6 @@ def test_by_name_everywhere(
     scene = model.predict(picture, threshold=0.0)
     torch.testing.assert_close(points(scene), points(expected), rtol=1e-4, atol=1e-3)
     file = tmp_path / "p.png"
-    from PIL import Image
-
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file)
     run("predict", file, "--model", f"{a}+{b}", "--threshold", "0", "--device", "cpu", "--out", tmp_path / "out")
     text = (tmp_path / "out" / "scenes.json").read_text()

@@ -1,9 +1,13 @@
 """The zoo: names, where its files are, and public weights that come once; no server but the loopback's is asked."""
 
+import hashlib
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,10 +28,14 @@ CONTENT = b"weights of another framework"
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("asked the network")
+    connect = socket.socket.connect
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def loopback_only(self: socket.socket, address: tuple[str, int]) -> None:
+        assert address[0] == "127.0.0.1", "asked the network"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("SEGUE_CACHE", str(tmp_path / "cache"))
 
 
@@ -137,7 +145,7 @@ def test_a_file_that_was_put_there_by_hand_is_checked(served: list[str]) -> None
     assert model.weights.exists()
     assert served == []
     assert model.web
-    digest = download.hashlib.sha256(CONTENT).hexdigest()[:8]
+    digest = hashlib.sha256(CONTENT).hexdigest()[:8]
     fetched(replace(model, web=replace(model.web, digest=digest)))
     assert served == ["convert torchvision"]
 
@@ -156,6 +164,28 @@ def test_offline_the_error_says_what_to_put_where(
         f"https://download.pytorch.org/models/{file}: cannot be downloaded (Temporary failure in name resolution); "
         f"try again, or fetch it elsewhere and put it at {tmp_path / 'cache' / 'models' / NAME / file}"
     )
+
+
+def test_from_a_server_to_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.pth").write_bytes(CONTENT)
+    model = ModelFile("any", {"tasks": {}}, [], None, {"a": torch.ones(2)})
+    monkeypatch.setattr(checkpoints, "convert", lambda path, source: model)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        web = WebFile(f"http://127.0.0.1:{server.server_port}/weights.pth", "sha256", "00000000")
+        entry = replace(zoo_model(NAME), web=web)
+        with pytest.raises(CheckpointError, match="not 00000000"):
+            fetched(entry)
+        assert entry.state == "to download"
+        entry = replace(entry, web=replace(web, digest=hashlib.sha256(CONTENT).hexdigest()[:8]))
+        assert read_model(fetched(entry)).name == NAME
+        server.shutdown()
+        thread.join()
+    assert entry.weights
+    assert entry.weights.read_bytes() == CONTENT
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders of other rights")

@@ -35,7 +35,7 @@ def read_boxes(predictor: RegionPredictor, image: Tensor, given: Regions, file: 
     shown = predictor.resized(image)
     (h, w), (height, width) = shown.shape[1:], scene.size
     boxes = given.boxes * given.boxes.new_tensor([w / width, h / height] * 2)
-    return decoded(predictor, scene, heads_of(predictor, shown, boxes))
+    return decoded(predictor, scene, heads_of(predictor, shown, boxes), boxes)
 
 
 def given_scene(predictor: RegionPredictor, image: Tensor, given: Regions, file: str | None) -> Scene:
@@ -60,10 +60,15 @@ def heads_of(predictor: RegionPredictor, shown: Tensor, boxes: Tensor) -> dict[s
     return network.read(levels, boxes.to(x), owners, tasks)
 
 
-def decoded(predictor: RegionPredictor, scene: Scene, raw: Mapping[str, Any]) -> Scene:
-    """The scene with a field of each task in ``raw``, the outputs of the heads for its regions."""
+def decoded(predictor: RegionPredictor, scene: Scene, raw: Mapping[str, Any], shown: Tensor | None = None) -> Scene:
+    """The scene with a field of each task in ``raw``, the outputs of the heads for its regions.
+
+    ``shown`` are the boxes (N, 4) as the network saw them, for the tasks to which that makes a difference.
+    """
     regions = scene.regions.to(predictor.device)
+    depends = {task.name for task in predictor.tasks if isinstance(task, RegionTask) and task.shown}
     for name, values in raw.items():
         head: Any = predictor.network.heads[name]
-        regions = regions.with_field(name, head.decode(values, regions, scene.size))
+        last = (shown.to(predictor.device),) if shown is not None and name in depends else ()
+        regions = regions.with_field(name, head.decode(values, regions, scene.size, *last))
     return replace(scene, regions=regions.to("cpu"))
