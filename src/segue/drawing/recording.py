@@ -35,6 +35,7 @@ def rerun() -> Any:
     """The module; raises `UsageError` where it is not installed."""
     try:
         import rerun
+        import rerun.blueprint
     except ImportError:
         raise UsageError("viewing needs Rerun", cure="pip install 'segue[viewer]'") from None
     return rerun
@@ -148,12 +149,11 @@ def log_keypoints(stream: Any, points: Tensor, categories: Sequence[Category], i
     """The keypoints (N, K, 3) of N objects and the bones between them, left and right by colour."""
     rr = rerun()
     owner, k = (points[..., 2] > 0).nonzero().T.numpy(force=True)
-    within = np.array([k_ < len(categories[i].keypoints) for i, k_ in zip(owner, k, strict=True)], bool)
-    owner, k = owner[within], k[within]
     if not len(owner):
         return
     strips, colors = bones(points, categories)
-    stream.log("picture/bones", rr.LineStrips2D(strips, colors=colors))
+    if len(strips):
+        stream.log("picture/bones", rr.LineStrips2D(strips, colors=colors))
     places = points[owner, k, :2].numpy(force=True)
     stream.log("picture/keypoints", rr.Points2D(places, class_ids=ids[owner], keypoint_ids=k, show_labels=False))
 

@@ -19,6 +19,7 @@ from segue.data.images import read_image
 from segue.data.inputs import find_inputs, is_video
 from segue.data.video import frame_rate, frames
 from segue.drawing.recording import log_categories, log_scene, rerun
+from segue.drawing.recording_layout import run_layout, scene_layout
 from segue.engine.explain import explain
 from segue.engine.load import load
 from segue.engine.output import NAME
@@ -138,6 +139,8 @@ def log_seen(stream: Any, categories: Categories, scenes: Iterator[Seen]) -> int
             stream.set_time("frame", sequence=seen.frame)
             stream.set_time("video", duration=seen.seconds)
         log_scene(stream, sure(seen.scene), seen.image, notes(seen.scene.regions))
+        if count == 1:
+            stream.send_blueprint(scene_layout(seen.scene))
     return count
 
 
@@ -175,6 +178,7 @@ def log_explained(stream: Any, path: Path, options: ViewOptions, number: int) ->
 def log_run(stream: Any, folder: Path) -> int:
     """The numbers of a training run as curves, and its pictures of targets and predictions, along ``step``."""
     rr, rows = rerun(), metric_rows(folder / METRICS)
+    stream.send_blueprint(run_layout())
     for step, numbers in rows:
         stream.set_time("step", sequence=step)
         for name, value in numbers.items():

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.drawing.recording import QUALITY, rerun
+from segue.drawing.recording_layout import explained_layout
 from segue.drawing.text import clean
-from segue.engine.explain import Explanation
+from segue.engine.explain import Explanation, Reading
 
 PROPOSAL, CHOSEN, FOUND, SAMPLE = (150, 160, 180), (255, 170, 40), (255, 64, 84), (90, 240, 160)
 """Colours of proposals, of the one that became the region, of the region, and of RoIAlign's samples."""
@@ -32,7 +33,7 @@ def log_explanation(stream: Any, explanation: Explanation, image: Tensor) -> Non
     for number, level in enumerate(e.levels):
         stream.log(f"explain/2_levels/{number}", heat(rr, level))
     for reading in e.readings:
-        path = f"{reading.task}_{reading.features.shape[-1]}"
+        path = name_of(reading)
         stream.log(f"explain/3_samples/{path}", picture)
         log_boxes(stream, f"explain/3_samples/{path}/box", reading.box[None], CHOSEN, f"level {reading.level}")
         points = rr.Points2D(reading.points.numpy(), colors=SAMPLE, radii=0.4)
@@ -43,8 +44,22 @@ def log_explanation(stream: Any, explanation: Explanation, image: Tensor) -> Non
         stream.log("explain/5_heads/mask", heat(rr, e.mask))
     if e.keypoints is not None:
         for name, own in zip(e.category.keypoints, e.keypoints, strict=True):
-            stream.log(["explain", "5_heads", "keypoints", name], heat(rr, own))
+            stream.log(f"explain/5_heads/{path_of(name)}", heat(rr, own))
+    outputs = ["mask"] * (e.mask is not None) + [path_of(name) for name in e.category.keypoints] * (
+        e.keypoints is not None
+    )
+    stream.send_blueprint(explained_layout(len(e.levels), [name_of(reading) for reading in e.readings], outputs))
     stream.log("explain/told", rr.TextDocument("\n".join(told(e)), media_type="text/plain"))
+
+
+def name_of(reading: Reading) -> str:
+    """The task and the bins per axis, such as ``masks_14``."""
+    return f"{reading.task}_{reading.features.shape[-1]}"
+
+
+def path_of(keypoint: str) -> str:
+    """A keypoint's name as the last part of an entity path."""
+    return "keypoint_" + "".join(c if c.isalnum() else "_" for c in keypoint)
 
 
 def log_boxes(stream: Any, path: str, boxes: Tensor, color: tuple[int, int, int], label: str | None = None) -> None:
