@@ -157,6 +157,12 @@ class RegionNetwork(nn.Module):
         c, scales, chosen = self.conventions, [1 / s for s in self.trunk.strides[:-1]], self.levels_of(boxes)
         return multilevel_roi_align(levels[:-1], scales, boxes, images, chosen, sides, c.roi_sampling, c.roi_aligned)
 
+    def levels_of(self, boxes: Tensor) -> Tensor:
+        """The level (R,) int64 of the pyramid, counted from the finest, that each of boxes (R, 4) is read from."""
+        strides = self.trunk.strides[:-1]
+        finest = strides[0].bit_length() - 1  # log2
+        return assign_levels(boxes, finest, finest + len(strides) - 1, self.conventions.level_eps_inside)
+
     @torch.no_grad()
     def _sample(
         self, proposals: Proposals, batch: Batch, truth: Tensor, valid: Tensor, first: Tensor
@@ -190,12 +196,6 @@ def things_of(categories: Categories) -> Categories:
         raise DataError("stuff categories stand before things", cure="order them by isthing")
     return Categories(tuple(things))
 
-
-    def levels_of(self, boxes: Tensor) -> Tensor:
-        """The level (R,) int64 of the pyramid, counted from the finest, that each of boxes (R, 4) is read from."""
-        strides = self.trunk.strides[:-1]
-        finest = strides[0].bit_length() - 1  # log2
-        return assign_levels(boxes, finest, finest + len(strides) - 1, self.conventions.level_eps_inside)
 
 def check_needs(tasks: Sequence[Task], recipe: str = "") -> None:
     """Raise `RecipeError` where a task is missing that another needs; ``recipe`` begins the place that it names."""
