@@ -19,7 +19,6 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from segue import __version__
 from segue.errors import CheckpointError
 from segue.files import cannot_write
 
@@ -116,7 +115,7 @@ def _transfer(url: str, out: FileIO, bar: tqdm[Any], path: Path) -> None:
 def _append(url: str, out: FileIO, bar: tqdm[Any]) -> bool:
     """One request for what is missing; whether the file is whole now. A server that sends all anew is listened to."""
     begin = out.tell()
-    headers = {"User-Agent": f"segue/{__version__}", **({"Range": f"bytes={begin}-"} if begin else {})}
+    headers = {"User-Agent": "segue", **({"Range": f"bytes={begin}-"} if begin else {})}
     try:
         answer = cast(HTTPResponse, urlopen(Request(url, headers=headers), timeout=TIMEOUT))
     except HTTPError as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from segue import __version__
 from segue.files import user_cache
 from segue.models.download import WebFile
 
@@ -53,7 +53,7 @@ class ZooModel:
     def path(self) -> Path:
         """The model file: bundled, or converted by this version of Segue from the public weights."""
         if self.weights:
-            return self.weights.with_suffix(f".segue-{__version__}.safetensors")
+            return self.weights.with_suffix(f".segue-{version('segue')}.safetensors")
         return BUNDLED / str(self.file)
 
     @property
