@@ -31,6 +31,7 @@ COCO_SLOTS = 91
 LEGACY = "9f466800"
 """Begins the hash of the first published keypoint weights, whose frozen norms have another epsilon."""
 
+LICENCE = "none stated for the weights; torchvision's code is BSD-3-Clause"
 RESIZE = (800, 1333)
 BODY, BOXES = "backbone.body.", "roi_heads.box_predictor."
 
@@ -107,7 +108,7 @@ def convert_detector(foreign: Foreign) -> ModelFile:
         state=renamed,
         notes={
             "source": "torchvision",
-            "licence": "BSD-3-Clause (torchvision)",
+            "licence": LICENCE,
             "sha256": foreign.sha256,
             "left_out": left_out,
         },

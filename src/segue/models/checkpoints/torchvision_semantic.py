@@ -12,6 +12,7 @@ from torch import Tensor
 from segue.data.published_classes import VOC
 from segue.models.checkpoints.foreign import Foreign
 from segue.models.checkpoints.renaming import blocks_of, fitted, resnet_depth, torchvision_resnet
+from segue.models.checkpoints.torchvision import LICENCE
 from segue.models.semantic_network import SemanticNetwork, SemanticSettings
 from segue.models.weights import ModelFile
 from segue.structures import Categories
@@ -54,7 +55,7 @@ def convert_semantic(foreign: Foreign) -> ModelFile:
         state={**renamed, "class_weights": torch.ones(classes)},
         notes={
             "source": "torchvision",
-            "licence": "BSD-3-Clause (torchvision)",
+            "licence": LICENCE,
             "sha256": foreign.sha256,
             "left_out": sorted(name for name in state if _our_name(name) is None),
         },
