@@ -13,6 +13,7 @@ from segue.data.geometry import Geometry
 from segue.engine.region_predictor import RegionPredictor
 from segue.structures import Regions, Scene
 from segue.tasks import RegionTask
+from segue.tasks.added import blame, checked_field
 
 
 @torch.no_grad()
@@ -70,5 +71,7 @@ def decoded(predictor: RegionPredictor, scene: Scene, raw: Mapping[str, Any], sh
     for name, values in raw.items():
         head: Any = predictor.network.heads[name]
         last = (shown.to(predictor.device),) if shown is not None and name in depends else ()
-        regions = regions.with_field(name, head.decode(values, regions, scene.size, *last))
+        with blame(predictor.network.packages[name], name):
+            value = head.decode(values, regions, scene.size, *last)
+            regions = regions.with_field(name, checked_field(value, len(regions)))
     return replace(scene, regions=regions.to("cpu"))

@@ -18,6 +18,7 @@ from segue.models.region_network import RegionNetwork
 from segue.nn.normalise import normalise, pad_images, resize_image, shown_size
 from segue.structures import Regions, Scene
 from segue.tasks import CAPTIONS, Detections, ImageTask, PixelTask, RegionTask
+from segue.tasks.added import blame, checked_field
 from segue.tasks.captions import CaptionHead
 
 
@@ -150,8 +151,9 @@ class RegionPredictor(Predictor):
             if isinstance(task, RegionTask) and task.name in raw:
                 head: Any = self.network.heads[task.name]
                 last = (boxes,) if task.shown else ()
-                value = head.decode(rows_of(raw[task.name], rows), regions, size, *last)
-                regions = regions.with_field(task.name, value)
+                with blame(task.package, task.name):
+                    value = head.decode(rows_of(raw[task.name], rows), regions, size, *last)
+                    regions = regions.with_field(task.name, checked_field(value, len(regions)))
         return regions.to("cpu")
 
 

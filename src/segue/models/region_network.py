@@ -32,6 +32,7 @@ from segue.tasks import (
     Sampled,
     Task,
 )
+from segue.tasks.added import blame, checked_losses, checked_rows
 
 
 class RegionNetwork(nn.Module):
@@ -63,6 +64,7 @@ class RegionNetwork(nn.Module):
                 if isinstance(task, RegionTask)
             }
         )
+        self.packages = {task.name: task.package for task in tasks if isinstance(task, RegionTask)}
         self.pixel_heads = nn.ModuleDict(
             {
                 task.name: task.head(self.trunk.channels, self.trunk.strides[:-1], categories, settings.head(task))
@@ -102,7 +104,8 @@ class RegionNetwork(nn.Module):
             if name != self.selector:  # the others learn from regions with an object only, which come first
                 regions, owners = first_slots(sampled, images, len(batch.sizes), positives)
             rois = self.pool(levels, regions.boxes, owners, head.pooled)
-            losses.update(head.losses(head(rois), regions, batch.truth))
+            with blame(self.packages[name], name):
+                losses.update(checked_losses(head.losses(head(rois), regions, batch.truth), losses))
         learning = [name for name, module in self.pixel_heads.items() if learns(module)]
         for name, raw_map in self.read_pixels(levels, learning).items():
             losses.update(cast(PixelHead, self.pixel_heads[name]).losses(raw_map, batch.semantic))
@@ -123,11 +126,15 @@ class RegionNetwork(nn.Module):
 
     def read(self, levels: list[Tensor], boxes: Tensor, images: Tensor, tasks: Sequence[str]) -> dict[str, Any]:
         """What the other heads among ``tasks`` say of boxes (R, 4) in images (R,): raw outputs by task."""
-        return {
-            name: module(self.pool(levels, boxes, images, cast(RegionHead, module).pooled))
-            for name, module in self.heads.items()
-            if name in tasks and name != self.selector
-        }
+        names = [name for name in self.heads if name in tasks and name != self.selector]
+        return {name: self._raw(name, levels, boxes, images) for name in names}
+
+    def _raw(self, name: str, levels: list[Tensor], boxes: Tensor, images: Tensor) -> Any:
+        """What one head says of boxes (R, 4) in images (R,)."""
+        head, package = cast(RegionHead, self.heads[name]), self.packages[name]
+        with blame(package, name):
+            raw = head(self.pool(levels, boxes, images, head.pooled))
+            return checked_rows(raw, len(boxes)) if package else raw
 
     def read_pixels(self, levels: list[Tensor], tasks: Sequence[str]) -> dict[str, Tensor]:
         """What the heads among ``tasks`` that read the whole pyramid say: raw outputs (B, ...) by task."""

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 from segue.data.records import Parser
 from segue.errors import UsageError
+from segue.tasks.added import ENTRY_POINTS, load_added
 from segue.tasks.boxes import BOXES
 from segue.tasks.captions import CAPTIONS
 from segue.tasks.keypoints import KEYPOINTS
@@ -32,22 +33,10 @@ TASKS = [BOXES, MASKS, KEYPOINTS, CAPTIONS, MESHES]
 PIXEL_TASKS = [SEMANTIC, PANOPTIC]
 IMAGE_TASKS = [LABEL]
 
-ENTRY_POINTS = "segue.tasks"
-
 
 def all_tasks() -> list[RegionTask]:
     """The package's own tasks, then those that installed packages add under the entry point ``segue.tasks``."""
-    added = []
-    for point in entry_points(group=ENTRY_POINTS):
-        task = point.load()
-        if not isinstance(task, RegionTask):
-            raise UsageError(
-                f"entry point {point.name!r} of group {ENTRY_POINTS} is not a RegionTask",
-                where=point.value,
-                cure="uninstall that package or mend it",
-            )
-        added.append(task)
-    return [*TASKS, *added]
+    return [*TASKS, *load_added(entry_points(group=ENTRY_POINTS))]
 
 
 def known_tasks() -> list[Task]:

@@ -219,6 +219,7 @@ class RegionTask:
             built, such as a vocabulary. They are saved with the model.
         shown: the head's ``decode`` takes, last, the boxes (N, 4) as the network saw them, before the picture came back
             to its own size: what it says depends on that.
+        package: that brings the task, for errors; empty for Segue's own.
     """
 
     name: str
@@ -237,6 +238,7 @@ class RegionTask:
     unknown: Callable[[Field, int], Field] | None = None
     prepare: Callable[[Any, Dataset], Any] | None = None
     shown: bool = False
+    package: str = ""
 
     def carried(self, scene: Scene) -> bool:
         """Whether a scene's regions have the field."""
