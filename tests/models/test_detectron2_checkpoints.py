@@ -28,10 +28,10 @@ from tools.parity_detectron2 import NARROW_RESIZE, PICTURE
 
 FIXTURES = Path(__file__).parent / "fixtures"
 KINDS = {
-    "faster_rcnn_X_101_32x8d_FPN": ("detectron2/faster_rcnn_X_101_FPN", "detectron2_x101", 57.375),
+    "faster_rcnn_X_101_32x8d_FPN": ("detectron2/faster_rcnn_X_101_32x1d_FPN", "detectron2_x101", 57.375),
     "mask_rcnn_R_50_FPN": ("detectron2/mask_rcnn_R_50_FPN", "detectron2", 1.0),
     "keypoint_rcnn_R_50_FPN": ("detectron2/keypoint_rcnn_R_50_FPN", "detectron2", 1.0),
-    "panoptic_fpn_R_50": ("detectron2/panoptic_R_50_FPN", "detectron2", 1.0),
+    "panoptic_fpn_R_50": ("detectron2/panoptic_fpn_R_50", "detectron2", 1.0),
 }
 
 

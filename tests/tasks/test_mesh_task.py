@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -146,6 +147,19 @@ def test_an_empty_voxel_grid_still_gives_a_mesh_before_the_camera() -> None:
     (found,) = module.decode(raw, Regions(torch.tensor([[40.0, 20, 80, 70]]), torch.tensor([0])), (96, 128))
     assert len(found.faces) == 6 * 4 * 4 * 2  # the central block, as published
     assert float(found.vertices[:, 2].min()) > 0
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_an_empty_voxel_grid_gives_nothing_where_the_recipe_says_so(stages: int) -> None:
+    module = head(replace(SMALL, stages=stages, empty="nothing"))
+    regions = Regions(torch.tensor([[10.0, 10, 60, 50], [5, 5, 40, 60]]), torch.tensor([0, 0]))
+    raw = module(rois(module, 2))
+    for filled in (0, 1):
+        voxels = torch.full_like(raw[2], -9.0)
+        voxels[:filled] = 9.0
+        found = module.decode((*raw[:2], voxels), regions, (80, 100))
+        assert [len(mesh.faces) > 0 for mesh in found] == [bool(filled), False]
+        assert all(bool(mesh.vertices.isfinite().all()) for mesh in found)
 
 
 def test_vertices_beyond_the_vanishing_plane_stay_before_the_camera() -> None:

@@ -58,6 +58,7 @@ class MeshSettings:
         voxel_channels: of the convolutions before the voxels.
         voxel_convolutions: their number.
         threshold: voxels with this probability or more are part of the object.
+        empty: what is predicted where there is no such voxel: the middle half of the box, refined, or nothing.
         level: how often the faces of an icosahedron are divided to give the sphere.
         stages: of refinement.
         convolutions: on the graph, in each stage.
@@ -79,6 +80,7 @@ class MeshSettings:
     voxel_channels: int = 256
     voxel_convolutions: int = 4
     threshold: float = 0.2
+    empty: Literal["centre", "nothing"] = "centre"
     level: int = 4
     stages: int = 3
     convolutions: int = 3
@@ -154,7 +156,7 @@ class MeshHead(nn.Module):
     def decode(self, raw: tuple[Tensor, ...], regions: Regions, size: tuple[int, int]) -> Field:
         """The mesh of each detection, seen by the assumed camera at the assumed distance."""
         extents, features, *voxels = raw
-        shapes = self._start(voxels, len(regions), features.device)
+        shapes = self._start(voxels, len(regions), features.device, self.settings.empty == "centre")
         if self.settings.stages:
             shapes = self.refinement(features, shapes)[-1]
         camera = Camera(self.settings.focal * max(size), (size[1] / 2, size[0] / 2))
@@ -188,11 +190,11 @@ class MeshHead(nn.Module):
             return torch.arange(number, device=device)
         return torch.randperm(number, device=device)[: self.settings.objects]
 
-    def _start(self, voxels: list[Tensor], number: int, device: torch.device) -> Meshes:
-        """What the stages refine, for each of a number of objects."""
+    def _start(self, voxels: list[Tensor], number: int, device: torch.device, filled: bool = True) -> Meshes:
+        """What the stages refine, for each of a number of objects; without voxels it is their middle, if ``filled``."""
         if voxels:
-            threshold = self.settings.threshold
-            return cubify(occupied_or_centre(voxels[0].detach().sigmoid(), threshold), threshold)
+            threshold, inside = self.settings.threshold, voxels[0].detach().sigmoid()
+            return cubify(occupied_or_centre(inside, threshold) if filled else inside, threshold)
         vertices, faces = icosphere(self.settings.level)
         return Meshes.pack([vertices.to(device)] * number, [faces.to(device)] * number)
 

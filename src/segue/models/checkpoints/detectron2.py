@@ -106,9 +106,7 @@ def convert_detectron2(foreign: Foreign) -> ModelFile:
         proposals=ProposalSettings(post_nms_train=1000),
         tasks=heads,
     )
-    return model_file(
-        foreign, settings, categories, RULES, f"detectron2/{_kind(heads)}_{_trunk(backbone)}_FPN", LICENCE
-    )
+    return model_file(foreign, settings, categories, RULES, f"detectron2/{_name(heads, backbone)}", LICENCE)
 
 
 def model_file(
@@ -225,13 +223,15 @@ def _check_pixels(foreign: Foreign, settings: NetworkSettings) -> None:
             raise CheckpointError(what, where=foreign.path, cure="only the published normalisation is known")
 
 
-def _kind(heads: Mapping[str, Any]) -> str:
-    names = {"semantic": "panoptic_fpn", "keypoints": "keypoint_rcnn", "masks": "mask_rcnn"}
-    return next((kind for head, kind in names.items() if head in heads), "faster_rcnn").removesuffix("_fpn")
-
-
-def _trunk(backbone: BackboneSettings) -> str:
-    return f"{'X' if backbone.groups > 1 else 'R'}_{backbone.depth}"
+def _name(heads: Mapping[str, Any], backbone: BackboneSettings) -> str:
+    """As the model zoo names its files, without the schedule."""
+    trunk = f"R_{backbone.depth}"
+    if backbone.groups > 1:
+        trunk = f"X_{backbone.depth}_{backbone.groups}x{backbone.group_width}d"
+    if "semantic" in heads:
+        return f"panoptic_fpn_{trunk}"
+    kind = next((kind for kind in ("keypoint", "mask") if f"{kind}s" in heads), "faster")
+    return f"{kind}_rcnn_{trunk}_FPN"
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:

@@ -93,7 +93,7 @@ def _meshes(foreign: Foreign) -> dict[str, Any]:
     if f"{VOXELS}predictor.weight" in state:
         depth, channels = state[f"{VOXELS}predictor.weight"].shape[:2]
         count = sum(name.startswith(f"{VOXELS}voxel_fcn") and name.endswith(".weight") for name in state)
-        return {**meshes, "voxels": depth, "voxel_channels": channels, "voxel_convolutions": count, "threshold": 0.2}
+        return {**meshes, "voxels": depth, "voxel_channels": channels, "voxel_convolutions": count, "empty": "nothing"}
     if not numbers:
         raise CheckpointError("neither voxels nor meshes", where=foreign.path, cure="give weights of Mesh R-CNN")
     divided = "pixel2mesh" in foreign.path.name.lower()
