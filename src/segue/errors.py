@@ -53,3 +53,8 @@ class SomeInputsFailed(SegueError):
     """Some inputs of many could not be processed; the others were."""
 
     exit_code = 3
+
+
+def printable(text: str) -> str:
+    """The text on one line, without the control characters that a file name or a data set may hold."""
+    return "".join(c if c.isprintable() else " " for c in text)
