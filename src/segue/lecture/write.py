@@ -24,7 +24,7 @@ figure { position: static; width: auto; margin: 1rem 0; } figcaption, small { op
 img { width: auto; max-width: 100%; } h2 { font-size: 1.1rem; margin-top: 1.5rem; }
 table { border-collapse: collapse; } td, th { padding: .25rem .6rem; text-align: left; vertical-align: top; }
 tr { border-top: 1px solid #8884; } table table td { text-align: right; } table table tr { border: 0; }
-pre { overflow-x: auto; padding: .6rem; background: #8882; } blockquote { margin: 1rem 0; font-size: 1.15rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem; background: #8882; } blockquote { margin: 1rem 0; font-size: 1.15rem; }
 """
 
 Lecture = Sequence[Callable[[], Page]]
@@ -56,8 +56,18 @@ def write_lecture(lecture: Lecture, folder: Path) -> Path:
 
 def made_pages(lecture: Lecture) -> Iterator[tuple[str, Page]]:
     """Name of the files and page, one after the other, each made when it is asked for."""
-    for number, make in enumerate(lecture, 1):
-        yield f"{number:02d}-{make.__name__.replace('_', '-')}", make()
+    for name, make in zip(page_names(lecture), lecture, strict=True):
+        yield name, make()
+
+
+def page_names(lecture: Lecture) -> list[str]:
+    """Of the files of each page, such as ``01-four-tasks``."""
+    return [f"{number:02d}-{make.__name__.replace('_', '-')}" for number, make in enumerate(lecture, 1)]
+
+
+def page_markdown(page: Page, name: str) -> str:
+    """The page as Markdown with HTML in it, its pictures beside it as `page_body` names them."""
+    return f"# {page.title}\n\n<div>\n{page_body(page, name)}</div>\n"
 
 
 def check_ours(index: Path) -> None:
