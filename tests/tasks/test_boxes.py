@@ -6,7 +6,7 @@ import torch
 from segue.nn.conventions import DETECTRON2, SEGUE, TORCHVISION, Conventions
 from segue.ops import encode_boxes
 from segue.structures import Categories, Regions
-from segue.tasks.boxes import CODER, BoxHead, BoxSettings
+from segue.tasks.boxes import CODER, BoxHead, BoxSettings, best_first
 from segue.tasks.task import Sampled
 
 CATEGORIES = Categories.from_names(["mug", "chair", "lamp"])
@@ -75,3 +75,13 @@ def test_select_with_nothing_above_the_threshold_is_empty() -> None:
         (torch.zeros(2, 4), torch.zeros(2, 3, 4)), torch.rand(1, 2, 4), torch.ones(1, 2).bool(), torch.tensor([[9, 9]])
     )
     assert not bool(found.valid.any())
+
+
+def test_of_equal_scores_the_earlier_comes_first():
+    values = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0, 0.0, 5.0]])
+    top, index = best_first(values, 5)
+    assert top.tolist() == [[3.0, 3.0, 3.0, 2.0, 2.0], [5.0, 0.0, 0.0, 0.0, 0.0]]
+    assert index[0].tolist() == [1, 2, 4, 3, 5]
+    assert index[1, 0] == 5
+    many = torch.zeros(1, 5000).index_fill(1, torch.arange(100, 5000, 7), 1.0)
+    assert best_first(many, 600)[1][0].tolist() == list(range(100, 5000, 7))[:600]

@@ -122,7 +122,7 @@ class BoxHead(nn.Module):
         k, s = self.classes, self.settings
         scores = raw[0].softmax(1)[:, self.first : self.first + k].reshape(b, p * k)
         candidates = scores.masked_fill(~valid.repeat_interleave(k, 1) | ~(scores > s.score), -1.0)
-        top, index = candidates.topk(min(4 * p, p * k), dim=1)  # (B, M)
+        top, index = best_first(candidates, min(4 * p, p * k))  # (B, M)
         deltas = gather_rows(raw[1].reshape(b, p * k, 4), index)
         boxes = decode_boxes(deltas, gather_rows(proposals, index // k), CODER)
         boxes = clip_boxes(boxes, sizes[:, None, :])
@@ -130,12 +130,22 @@ class BoxHead(nn.Module):
         usable = (top > s.score) & ((boxes[..., 2:] - boxes[..., :2]) > 1e-2).all(2)
         groups = labels + torch.arange(b, device=labels.device)[:, None] * k
         keep = nms_keep(boxes.reshape(-1, 4), top.reshape(-1), s.nms, groups.reshape(-1), usable.reshape(-1))
-        best, order = top.masked_fill(~keep.view(b, -1), -1.0).topk(min(s.detections, top.shape[1]), dim=1)
+        best, order = best_first(top.masked_fill(~keep.view(b, -1), -1.0), min(s.detections, top.shape[1]))
         return Detections(gather_rows(boxes, order), best.clamp(min=0), labels.gather(1, order), best >= 0)
 
     def decode(self, raw: Any, regions: Regions, size: tuple[int, int]) -> Field:
         """The boxes as they are: `select` has done the work."""
         return regions.boxes
+
+
+def best_first(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest of each row (B, N) and their places, both (B, count); of equal ones the earlier first.
+
+    Proposals thinner than a cell may have the same features, and so the same scores; which of them NMS keeps must not
+    be left to chance.
+    """
+    top, index = values.sort(dim=1, descending=True, stable=True)
+    return top[:, :count], index[:, :count]
 
 
 def only_known(logits: Tensor, known: Tensor | None, first: int) -> Tensor:
