@@ -109,14 +109,25 @@ def verify(foreign: Foreign, model: ModelFile) -> Certificate:
         checks=_named_hash(foreign),
         notes=(f"All {len(model.state)} names and shapes fit.",),
     )
-    if source != "torchvision" or importlib.util.find_spec("torchvision") is None:
-        missing = f"{source} is not installed here: no outputs were compared, only names, shapes and hashes."
-        return replace(blank, notes=(*blank.notes, missing))
+    why = _cannot_compare(source, model)
+    if why:
+        return replace(blank, notes=(*blank.notes, f"{why}: no outputs were compared, only names, shapes and hashes."))
     from segue.models.checkpoints.torchvision_original import compare_torchvision, torchvision_version
 
     pictures = [seeded_picture(f"picture {i}", size) for i, size in enumerate(SIZES)]
     checks = compare_torchvision(foreign, model, pictures)
     return replace(blank, against=torchvision_version(), pictures=len(pictures), checks=(*blank.checks, *checks))
+
+
+def _cannot_compare(source: str, model: ModelFile) -> str | None:
+    """Why the original cannot be asked; None where it can."""
+    if source != "torchvision":
+        return f"Comparing with {source} is not built in"
+    if importlib.util.find_spec("torchvision") is None:
+        return "torchvision is not installed here"
+    if model.network.get("backbone", {}).get("depth", 50) != 50:
+        return "torchvision publishes detectors on ResNet-50 only"
+    return None
 
 
 def _named_hash(foreign: Foreign) -> tuple[Check, ...]:
