@@ -65,7 +65,8 @@ def test_every_import_is_a_declared_dependency() -> None:
     names = [re.split(r"[\s<>=!~;\[]", text)[0].lower() for text in declared]
     allowed = {IMPORT_NAMES.get(name, name) for name in names} | set(sys.stdlib_module_names) | {"segue"}
     for path in PACKAGE.rglob("*.py"):
-        assert imported_modules(path) <= allowed, path
+        originals = {"torchvision"} if path.stem.endswith("_original") else set()  # compared with, where it is there
+        assert imported_modules(path) <= allowed | originals, path
 
 
 def test_no_compiled_code_and_types_for_users() -> None:
