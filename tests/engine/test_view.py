@@ -86,40 +86,42 @@ def test_results_with_everything(recorded: Callable[..., Recording], tmp_path: P
     model = tmp_path / "mine.safetensors"
     write_model(model, ModelFile("mine", {}, CLASSES.to_json(), None, {"weight": torch.zeros(1)}))
     without = {"boxes", "captions", "keypoints", "masks", "panoptic"}  # bones are the categories'
-    assert recorded(tmp_path / "out").below("/picture/") == without
+    assert recorded(tmp_path / "out").below("/camera/picture/") == without
     found = recorded(tmp_path / "out", "--model", model)
-    assert found.below("/picture/") == {"boxes", "bones", "captions", "keypoints", "masks", "panoptic"}
+    assert found.below("/camera/picture/") == {"boxes", "bones", "captions", "keypoints", "masks", "panoptic"}
     assert found.below("/meshes/") == {"0", "1"}
-    assert found.rows["/picture/boxes"] == found.rows["/meshes/0"] == 1
+    assert found.rows["/camera/picture/boxes"] == found.rows["/meshes/0"] == 1
     assert found.rows["/regions"] == 2
-    assert found.values["/picture/boxes:Boxes2D:labels"] == [["dog 0.90", "dog 0.80"]]
-    assert found.values["/picture/boxes:Boxes2D:class_ids"] == [[1, 1]]
-    assert found.values["/picture/boxes:Boxes2D:half_sizes"] == [[[5, 5], [7.5, 7.5]]]
-    assert found.values["/picture/keypoints:Points2D:positions"] == [[[6, 6], [14, 6], [21, 11]]]  # one is unsure
-    assert found.values["/picture/bones:LineStrips2D:strips"] == [[[[6, 6], [14, 6]]]]
+    assert found.values["/camera/picture/boxes:Boxes2D:labels"] == [["dog 0.90", "dog 0.80"]]
+    assert found.values["/camera/picture/boxes:Boxes2D:class_ids"] == [[1, 1]]
+    assert found.values["/camera/picture/boxes:Boxes2D:half_sizes"] == [[[5, 5], [7.5, 7.5]]]
+    assert found.values["/camera/picture/keypoints:Points2D:positions"] == [
+        [[6, 6], [14, 6], [21, 11]]
+    ]  # one is unsure
+    assert found.values["/camera/picture/bones:LineStrips2D:strips"] == [[[[6, 6], [14, 6]]]]
     [vertices] = found.values["/meshes/0:Mesh3D:vertex_positions"]
     assert sorted(vertices) == sorted(CUBE.vertices.tolist())
     told = [text for [text] in found.values["/regions:TextDocument:text"]]
     assert "2. dog 0.80, [a dog](file:///etc/passwd)" in told[0]
     assert found.values["/regions:TextDocument:media_type"] == [["text/plain"]] * 2
-    assert found.values["/picture:Clear:is_recursive"].count([True]) == 2
-    [matrix] = [m for m in found.values["/picture:Pinhole:image_from_camera"] if m]
+    assert found.values["/camera/picture:Clear:is_recursive"].count([True]) == 2
+    [matrix] = [m for m in found.values["/camera:Pinhole:image_from_camera"] if m]
     assert matrix[0] == [50, 0, 0, 0, 50, 0, 20, 15, 1]  # column by column
-    assert found.timelines["/picture/boxes"] >= {"picture"}
+    assert found.timelines["/camera/picture/boxes"] >= {"picture"}
 
 
 def test_pictures_through_a_model(recorded: Callable[..., Recording], cells: Path, model_file: Path) -> None:
     found = recorded(cells.parent, "--model", model_file, "--threshold", "0.2")
-    assert found.below("/picture/") == {"boxes", "masks"}
-    assert found.rows["/picture/boxes"] == found.rows["/regions"] == 6
-    assert all(len(labels) == 20 for labels in found.values["/picture/boxes:Boxes2D:labels"])
-    assert sum(blob is not None for blob in found.values["/picture:EncodedImage:blob"]) == 6
+    assert found.below("/camera/picture/") == {"boxes", "masks"}
+    assert found.rows["/camera/picture/boxes"] == found.rows["/regions"] == 6
+    assert all(len(labels) == 20 for labels in found.values["/camera/picture/boxes:Boxes2D:labels"])
+    assert sum(blob is not None for blob in found.values["/camera/picture:EncodedImage:blob"]) == 6
 
 
 def test_label_maps(recorded: Callable[..., Recording], street: Path, street_run: Path) -> None:
     found = recorded(street / "images" / "val", "--model", street_run)
-    assert found.below("/picture/") == {"semantic"}
-    assert found.rows["/picture/semantic"] == 2
+    assert found.below("/camera/picture/") == {"semantic"}
+    assert found.rows["/camera/picture/semantic"] == 2
 
 
 def test_a_video_has_its_timeline(recorded: Callable[..., Recording], tmp_path: Path, model_file: Path) -> None:

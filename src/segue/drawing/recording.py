@@ -1,8 +1,9 @@
 """Scenes in a recording of Rerun (rerun.io), which shows them in 2-D and 3-D along time. Needs the ``viewer`` extra.
 
-Entities: ``picture`` is the image, and below it ``semantic``, ``panoptic``, ``masks``, ``boxes``, ``bones``,
-``keypoints`` and ``captions``; ``meshes/N`` stand in the coordinates of its camera, x right, y down, z ahead, in
-metres; ``regions`` tells all in words. What a picture lacks is cleared.
+Entities: ``camera`` is the pinhole where meshes say which, and ``camera/picture`` the image, with ``semantic``,
+``panoptic``, ``masks``, ``boxes``, ``bones``, ``keypoints`` and ``captions`` below it; ``meshes/N`` stand in the
+coordinates of the camera, x right, y down, z ahead, in metres; ``regions`` tells all in words. What a picture lacks is
+cleared, but for the camera: clearing it would take away the one that is logged at the same time.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def log_categories(stream: Any, categories: Categories) -> None:
         )
         for number, category in enumerate(categories, start=1)
     ]
-    stream.log("picture", rr.AnnotationContext(rows[: MOST_IDS - 1]), static=True)
+    stream.log("camera/picture", rr.AnnotationContext(rows[: MOST_IDS - 1]), static=True)
     stream.log("/", rr.ViewCoordinates.RDF, static=True)
 
 
@@ -67,19 +68,19 @@ def log_scene(stream: Any, scene: Scene, image: Tensor | None, notes: Sequence[s
         notes: what else to tell of each region.
     """
     rr, regions = rerun(), scene.regions
-    for path in ("picture", "meshes"):
+    for path in ("camera/picture", "meshes"):
         stream.log(path, rr.Clear(recursive=True))
     if image is not None:
-        stream.log("picture", rr.Image(image.permute(1, 2, 0).numpy(force=True)).compress(QUALITY))
+        stream.log("camera/picture", rr.Image(image.permute(1, 2, 0).numpy(force=True)).compress(QUALITY))
     log_maps(stream, scene)
     ids = (regions.labels + 1).numpy(force=True)
     labels = [clean(text) for text in region_labels(scene)]
     boxes = {"array": regions.boxes.numpy(force=True), "array_format": rr.Box2DFormat.XYXY, "class_ids": ids}
     if len(regions):
-        stream.log("picture/boxes", rr.Boxes2D(**boxes, labels=labels))
+        stream.log("camera/picture/boxes", rr.Boxes2D(**boxes, labels=labels))
         if regions.captions is not None:
             said = [clean(text, 200) for text in regions.captions]
-            stream.log("picture/captions", rr.Boxes2D(**boxes, labels=said, show_labels=False))
+            stream.log("camera/picture/captions", rr.Boxes2D(**boxes, labels=said, show_labels=False))
     if regions.keypoints is not None:
         log_keypoints(stream, regions.keypoints, [scene.categories[label] for label in regions.labels.tolist()], ids)
     if regions.meshes is not None:
@@ -102,17 +103,17 @@ def log_maps(stream: Any, scene: Scene) -> None:
     """The semantic map by class; the panoptic map and the masks with a colour for each segment and object."""
     rr, names = rerun(), scene.categories.names
     if scene.semantic is not None:
-        ids = (scene.semantic.int() + 1).clamp(max=MOST_IDS - 1)
-        stream.log("picture/semantic", rr.SegmentationImage(ids.numpy(force=True).astype(np.uint16), opacity=0.5))
+        ids = (scene.semantic.int() + 1).clamp(max=MOST_IDS - 1).numpy(force=True).astype(np.uint16)
+        stream.log("camera/picture/semantic", rr.SegmentationImage(ids, opacity=0.5))
     if scene.panoptic is not None and scene.segments is not None:
         segments = scene.segments.to("cpu")
         numbers = segments.places(scene.panoptic.cpu().long()) + 1
         own = [names[label] for label in segments.labels.tolist()]
-        log_objects(stream, "picture/panoptic", numbers.numpy(), own, segment_colors(segments, scene.categories))
+        log_objects(stream, "camera/picture/panoptic", numbers.numpy(), own, segment_colors(segments, scene.categories))
     if isinstance(scene.regions.masks, Masks) and len(scene.regions):
         own = [names[label] for label in scene.regions.labels.tolist()]
         numbered = object_map(scene.regions.masks)
-        log_objects(stream, "picture/masks", numbered, own, distinct(object_colors(scene)))
+        log_objects(stream, "camera/picture/masks", numbered, own, distinct(object_colors(scene)))
 
 
 def log_objects(stream: Any, path: str, ids: NDArray[Any], names: Sequence[str], colors: Sequence[Color]) -> None:
@@ -153,9 +154,9 @@ def log_keypoints(stream: Any, points: Tensor, categories: Sequence[Category], i
         return
     strips, colors = bones(points, categories)
     if len(strips):
-        stream.log("picture/bones", rr.LineStrips2D(strips, colors=colors))
+        stream.log("camera/picture/bones", rr.LineStrips2D(strips, colors=colors))
     places = points[owner, k, :2].numpy(force=True)
-    stream.log("picture/keypoints", rr.Points2D(places, class_ids=ids[owner], keypoint_ids=k, show_labels=False))
+    stream.log("camera/picture/keypoints", rr.Points2D(places, class_ids=ids[owner], keypoint_ids=k, show_labels=False))
 
 
 def bones(points: Tensor, categories: Sequence[Category]) -> tuple[NDArray[Any], list[Color]]:
@@ -176,7 +177,7 @@ def log_meshes(stream: Any, meshes: Sequence[Mesh], colors: Sequence[Color], siz
     rr = rerun()
     camera = next((mesh.camera for mesh in meshes if mesh.camera is not None), None)
     if camera is not None:
-        stream.log("picture", pinhole(rr, camera, size))
+        stream.log("camera", pinhole(rr, camera, size))
     for number, (mesh, color) in enumerate(zip(meshes, colors, strict=True)):
         if len(mesh.faces):
             triangles, normals = mesh.faces.numpy(force=True), vertex_normals(mesh).numpy(force=True)

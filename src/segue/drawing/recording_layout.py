@@ -14,14 +14,14 @@ def scene_layout(scene: Scene) -> Any:
     b = rerun().blueprint
     maps = ["panoptic", "semantic", "masks"]
     there = [name for name in maps if getattr(scene, name, None) is not None or scene.regions.field(name) is not None]
-    hidden = [f"picture/{name}" for name in (*there[1:], "captions")]
+    hidden = [f"camera/picture/{name}" for name in (*there[1:], "captions")]
     picture = b.Spatial2DView(
-        origin="picture", name="picture", overrides={path: b.EntityBehavior(visible=False) for path in hidden}
+        origin="camera/picture", name="picture", overrides={path: b.EntityBehavior(visible=False) for path in hidden}
     )
     told = b.TextDocumentView(origin="regions", name="regions")
     if not scene.regions.meshes:
         return b.Blueprint(b.Horizontal(picture, told, column_shares=[3, 1]))
-    space = b.Spatial3DView(origin="/", contents=["/picture", "/meshes/**"], name="meshes")
+    space = b.Spatial3DView(origin="/", contents=["/camera", "/camera/picture", "/meshes/**"], name="meshes")
     return b.Blueprint(b.Horizontal(picture, b.Vertical(space, told)))
 
 
