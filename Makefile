@@ -34,7 +34,7 @@ test: .venv/test
 
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
-	@echo "The site is in site/: open site/index.html."
+	@echo "The site is in site/: open site/index.html, or $(BIN)/python -m http.server -d site, with which it can be searched."
 
 bench: .venv/base
 	$(BIN)/python -m benchmarks --out docs/speed.md

@@ -10,7 +10,6 @@ import re
 import sys
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -27,10 +26,12 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Name the generated pages in the navigation."""
-    nav: list[dict[str, list[Any]]] = [entry for entry in config.nav if isinstance(entry, dict)]
-    lecture = next(entry for entry in nav if "The lecture" in entry)
-    lecture["The lecture"] += [f"lecture/{name}.md" for name in page_names(LECTURE)]
+    """Name in the navigation what mkdocs.yml does not: the generated pages, and new ones under docs/."""
+    listed = str(config.nav)
+    written = (path.relative_to(config.docs_dir).as_posix() for path in sorted(Path(config.docs_dir).rglob("*.md")))
+    parts = {name: pages for entry in config.nav if isinstance(entry, dict) for name, pages in entry.items()}
+    parts["Inside"] += [place for place in written if f"'{place}'" not in listed]
+    parts["The lecture"] += [f"lecture/{name}.md" for name in page_names(LECTURE)]
     config.nav.append({"Reference": [f"reference/{room}.md" for room in ROOMS]})
 
 

@@ -99,7 +99,16 @@ def test_a_place_that_cannot_be_written(refused: Callable[..., str], tmp_path: P
 
 
 def test_numbers_have_the_digits_that_say_something() -> None:
-    shown = {0: "0", 3: "3", 4.0: "4", 12345: "12,345", 1.005: "1.00", 0.5: "0.50", 0.01234: "0.012", 2.5e-7: "2.5e-07"}
+    shown = {
+        0: "0",
+        3: "3",
+        4.0: "4",
+        12345: "12,345",
+        1.005: "1.00",
+        0.5: "0.50",
+        0.01234: "0.0123",
+        2.5e-7: "2.5e-07",
+    }
     assert {value: number_text(value) for value in shown} == shown
     assert value_html(torch.tensor([1.0, 2])) == "<table><tr><td>1</td><td>2</td></tr></table>"
     assert value_html("a < b") == "a &lt; b"

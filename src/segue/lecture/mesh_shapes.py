@@ -63,7 +63,7 @@ def mesh_shapes() -> Page:
             'python -c "import torch; from segue.ops.cubify import cubify; from segue.ops.mesh_graph import '
             'euler_numbers; g = torch.ones(1, 3, 3, 3); g[0, :, 1, 1] = 0; print(euler_numbers(cubify(g)))"',
             "A block of 27 voxels with a hole through it: 0, as of any ring. Fill the hole and it is 2, as of a ball; "
-            "drill another and it is -2.",
+            "drill a second one across the first (`g[0, 1, :, 1] = 0`) and it is -4.",
         ),
     )
 

@@ -66,7 +66,7 @@ def receptive_field() -> Page:
         try_it=TryIt(
             'python -c "import segue; from segue.nn.dense.plain import Plain, PlainSettings; '
             'print(segue.receptive_field(Plain(11, PlainSettings(layers=3, width=8)), inputs=1))"',
-            "Change layers: the field is 1 + 2L whatever the width; the cost grows with the square of the width.",
+            "Change layers: the field is 1 + 2L. Change width: the cost grows nearly with its square.",
         ),
     )
 

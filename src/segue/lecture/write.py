@@ -24,7 +24,8 @@ figure { position: static; width: auto; margin: 1rem 0; } figcaption, small { op
 img { width: auto; max-width: 100%; } h2 { font-size: 1.1rem; margin-top: 1.5rem; }
 table { border-collapse: collapse; } td, th { padding: .25rem .6rem; text-align: left; vertical-align: top; }
 tr { border-top: 1px solid #8884; } table table td { text-align: right; } table table tr { border: 0; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem; background: #8882; } blockquote { margin: 1rem 0; font-size: 1.15rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem; background: #8882; }
+blockquote { margin: 1rem 0; font-size: 1.15rem; }
 """
 
 Lecture = Sequence[Callable[[], Page]]
@@ -162,7 +163,7 @@ def value_html(value: Value) -> str:
 
 
 def number_text(value: int | float) -> str:
-    """Whole numbers with commas, others with two decimals, or four digits where these say less."""
+    """Whole numbers with commas, others with two decimals, or three digits where these say less."""
     if isinstance(value, int) or (value == round(value) and abs(value) < 1e15):
         return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    return f"{value:,.2f}" if abs(value) >= 0.1 else f"{value:.3g}"
