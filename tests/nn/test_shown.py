@@ -21,6 +21,8 @@ SIZES = [(37, 91), (133, 40), (64, 64), (3, 500)]
         ((97, 97), TORCHVISION, (799, 799)),  # 97 * (800 / 97) is below 800 in doubles
         ((400, 2000), TORCHVISION, (266, 1333)),  # 266.6
         ((400, 2000), DETECTRON2, (267, 1333)),
+        ((97, 97), TORCHVISION_SEMANTIC, (800, 800)),
+        ((300, 401), TORCHVISION_SEMANTIC, (800, 1069)),  # 1069.3
     ],
 )
 def test_sizes_of_the_published_rules(size, conventions, expected):

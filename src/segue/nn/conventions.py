@@ -40,7 +40,8 @@ class Conventions:
         keypoint_shift: what the network's keypoints lack of ours: half a pixel where it counts pixels by their index.
         antialias: pictures are brought to the network's size in bytes, with a filter where they shrink; else in
             floats, plainly bilinear.
-        sizes_rounded: the sides that follow from the scale are rounded to whole pixels; else cut off.
+        sides: how a picture's new sides become whole: the nearest number, or the fraction is cut off, after the side
+            was multiplied with the scale, a float that may fall short (scaled), or exactly (cut).
         bgr: the network expects blue first.
         mean: subtracted from pixel values in 0..255, in the network's channel order.
         std: then divided by this.
@@ -63,7 +64,7 @@ class Conventions:
     keypoint_reading: Literal["logit", "peak", "window"]
     keypoint_shift: float
     antialias: bool
-    sizes_rounded: bool
+    sides: Literal["nearest", "scaled", "cut"]
     bgr: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -87,7 +88,7 @@ TORCHVISION = Conventions(
     keypoint_reading="logit",
     keypoint_shift=0.5,
     antialias=False,
-    sizes_rounded=False,
+    sides="scaled",
     bgr=False,
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
     std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
@@ -96,7 +97,7 @@ TORCHVISION = Conventions(
 TORCHVISION_LEGACY = replace(TORCHVISION, name="torchvision_legacy", frozen_norm_eps=1e-5)
 """Of the first published keypoint weights, and of torchvision's detectors that were not made from published ones."""
 
-TORCHVISION_SEMANTIC = replace(TORCHVISION, name="torchvision_semantic", antialias=True)
+TORCHVISION_SEMANTIC = replace(TORCHVISION, name="torchvision_semantic", antialias=True, sides="cut")
 """Of ``models/segmentation``, whose published scores are of pictures resized by ``transforms``."""
 
 DETECTRON2 = Conventions(
@@ -117,7 +118,7 @@ DETECTRON2 = Conventions(
     keypoint_reading="peak",
     keypoint_shift=0.0,
     antialias=True,
-    sizes_rounded=True,
+    sides="nearest",
     bgr=True,
     mean=(103.53, 116.28, 123.675),
     std=(1.0, 1.0, 1.0),

@@ -19,9 +19,12 @@ def shown_size(size: tuple[int, int], resize: tuple[int, int] | None, convention
     """
     if resize is None:
         return size
-    scale = min(resize[0] / min(size), resize[1] / max(size))
-    more = 0.5 if conventions.sizes_rounded else 0.0  # torchvision then makes 799 of some sides that it brings to 800
-    return max(1, math.floor(size[0] * scale + more)), max(1, math.floor(size[1] * scale + more))
+    new, old = min((resize[0], min(size)), (resize[1], max(size)), key=lambda pair: pair[0] / pair[1])
+    if conventions.sides == "nearest":
+        return max(1, math.floor(size[0] * (new / old) + 0.5)), max(1, math.floor(size[1] * (new / old) + 0.5))
+    if conventions.sides == "scaled":  # torchvision makes 799 of some sides that it means to bring to 800
+        return max(1, math.floor(size[0] * (new / old))), max(1, math.floor(size[1] * (new / old)))
+    return max(1, size[0] * new // old), max(1, size[1] * new // old)
 
 
 def resize_image(image: Tensor, size: tuple[int, int], conventions: Conventions) -> Tensor:

@@ -22,6 +22,9 @@ from segue.models.weights import ModelFile, content_hash
 SIZES = ((120, 160), (161, 97), (64, 211))
 """Of the pictures that a file is compared on."""
 
+MOST = 200
+"""Proposals that the heads are compared on, the best ones."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -151,6 +154,7 @@ def _compare(ours: Stages, theirs: Stages, picture: Tensor, tasks: Sequence[str]
     scores = theirs.proposal_scores(levels)
     padded = (seen.pixels.shape[2], seen.pixels.shape[3])
     proposals = theirs.proposals(scores, levels, padded, seen.size)
+    found_proposals, proposals = proposals, proposals[:MOST]
     rois = theirs.regions(levels, proposals, 7)
     raw = theirs.box_scores(rois)
     found = theirs.detections(raw, proposals, seen.size)
@@ -158,7 +162,7 @@ def _compare(ours: Stages, theirs: Stages, picture: Tensor, tasks: Sequence[str]
         Check("preprocessing", "grey levels", grey_levels(mine.pixels, seen.pixels), 1.0),
         Check("pyramid", "relative", max(map(relative, ours.pyramid(seen.pixels), levels)), 1e-5),
         Check("proposal scores", "relative", max(map(relative, ours.proposal_scores(levels), scores)), 1e-5),
-        Check("proposals", "px", apart(ours.proposals(scores, levels, padded, seen.size), proposals), 1e-2),
+        Check("proposals", "px", apart(ours.proposals(scores, levels, padded, seen.size), found_proposals), 1e-2),
         Check("regions of boxes", "relative", relative(ours.regions(levels, proposals, 7), rois), 1e-5),
         Check("box scores", "relative", max(map(relative, ours.box_scores(rois), raw)), 1e-5),
         *compare_found(ours.detections(raw, proposals, seen.size), found),
