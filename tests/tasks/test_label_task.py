@@ -74,7 +74,7 @@ def test_the_loss_is_the_mean_over_labelled_pictures() -> None:
 
 def test_without_labels_the_loss_is_zero_and_every_weight_has_a_gradient() -> None:
     made = head()
-    loss = made.losses(made(torch.randn(2, 4, 7, 7)), torch.tensor([-1, -1]))["label"]
+    loss = made.losses(made(torch.randn(2, 4, 14, 14)), torch.tensor([-1, -1]))["label"]
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(p.grad is not None and not p.grad.any() for p in made.parameters())
@@ -87,13 +87,13 @@ def test_the_likeliest_class_is_told() -> None:
 def test_a_head_learns_which_thing_is_larger() -> None:
     """One square per channel, class and size drawn at random: the label is the channel of the larger one."""
     generator = torch.Generator().manual_seed(0)
-    rois, labels = torch.zeros(300, 2, 7, 7), torch.randint(2, (300,), generator=generator)
+    rois, labels = torch.zeros(300, 2, 14, 14), torch.randint(2, (300,), generator=generator)
     for picture, label in zip(rois, labels.tolist(), strict=True):
-        for channel, side in ((label, 4), (1 - label, 2)):
-            x, y = torch.randint(7 - side, (2,), generator=generator).tolist()
+        for channel, side in ((label, 8), (1 - label, 4)):
+            x, y = torch.randint(14 - side, (2,), generator=generator).tolist()
             picture[channel, y : y + side, x : x + side] = 1
     torch.manual_seed(0)
-    made = LabelHead(2, Categories.from_names(["a", "b"]), LabelSettings(channels=8))
+    made = LabelHead(2, Categories.from_names(["a", "b"]), LabelSettings(channels=8, dropout=0))
     optimizer = torch.optim.Adam(made.parameters(), 0.02)
     for _ in range(60):
         loss = made.losses(made(rois[:200]), labels[:200])["label"]
@@ -112,7 +112,7 @@ def test_the_head_reads_the_whole_picture_and_not_its_padding() -> None:
     sizes = torch.tensor([[64, 64], [32, 32]])
     raw = net.read_images(levels, sizes, ["label"])["label"]
     boxes = torch.tensor([[0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 32.0, 32.0]])
-    rois = net.pool(levels, boxes, torch.tensor([0, 1]), 7)
+    rois = net.pool(levels, boxes, torch.tensor([0, 1]), 14)
     torch.testing.assert_close(raw, net.image_heads["label"](rois))
     for level, stride in zip(levels, net.trunk.strides, strict=True):
         level[1, :, 32 // stride + 1 :] = 9
@@ -184,3 +184,9 @@ def test_a_picture_too_small_for_the_letters_stays_as_it_is() -> None:
     tiny = Image.new("RGB", (5, 4), (9, 9, 9))
     drawn = LABEL.draw(tiny, Scene((4, 5), CATEGORIES, Regions.empty(), label="mug"))
     assert drawn.tobytes() == tiny.tobytes()
+
+
+@pytest.mark.parametrize("values", [{"channels": 0}, {"convolutions": 0}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_impossible_settings_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        LabelSettings(**values)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,40 +28,46 @@ class LabelSettings:
 
     Attributes:
         channels: of the convolutions.
-        convolutions: 3x3 layers, before the mean over all cells.
+        convolutions: 3x3 layers.
+        dropout: share of the channels that training leaves out before the first of them, and before the last layer.
     """
 
-    channels: int = 64
+    channels: int = 56
     convolutions: int = 2
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.convolutions < 0:
-            raise ValueError("channels must be from 1, convolutions from 0")
+        if self.channels < 1 or self.convolutions < 1:
+            raise ValueError("channels and convolutions must be from 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must be in [0, 1)")
 
 
 class LabelHead(nn.Module):
-    """Convolutions, the mean over the picture, class logits."""
+    """Convolutions, their mean and highest value in the picture, class logits.
 
-    pooled = 7
+    The main object is the largest: the mean tells how much there is of a class, the highest value what stands out.
+    """
+
+    pooled = 14
 
     def __init__(self, channels: int, categories: Categories, settings: LabelSettings) -> None:
         super().__init__()
-        self.names = categories.names
+        self.names, self.dropout = categories.names, settings.dropout
         widths = [channels] + [settings.channels] * settings.convolutions
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
-        )
-        self.logits = nn.Linear(widths[-1], len(categories))
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        self.logits = nn.Linear(2 * widths[-1], len(categories))
         initialise_convolutions(self.convolutions)
         nn.init.normal_(self.logits.weight, std=0.01)
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, rois: Tensor) -> Tensor:
-        """(B, C, 7, 7) -> class logits (B, K)."""
-        x = rois
+        """(B, C, 14, 14) -> class logits (B, K)."""
+        x = F.dropout2d(rois, self.dropout, self.training)
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (B, C, 7, 7)
-        logits: Tensor = self.logits(x.mean((2, 3)))
+            x = F.relu(convolution(x))  # (B, channels, 14, 14)
+        code = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+        logits: Tensor = self.logits(F.dropout(code, self.dropout, self.training))
         return logits.float()
 
     def losses(self, raw: Tensor, labels: Tensor) -> dict[str, Tensor]:
