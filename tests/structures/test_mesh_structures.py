@@ -21,7 +21,8 @@ def test_packing_and_unpacking_keep_every_mesh() -> None:
 
 
 def test_selected_meshes_come_in_the_order_asked_for() -> None:
-    meshes = Meshes.pack([TRIANGLE, TRIANGLE + 1, TRIANGLE + 2], [FACE, FACE, FACE.flip(1)]).select(torch.tensor([2, 0]))
+    three = Meshes.pack([TRIANGLE, TRIANGLE + 1, TRIANGLE + 2], [FACE, FACE, FACE.flip(1)])
+    meshes = three.select(torch.tensor([2, 0]))
     assert torch.equal(meshes.vertices, torch.cat([TRIANGLE + 2, TRIANGLE]))
     assert meshes.faces.tolist() == [[2, 1, 0], [3, 4, 5]]
     assert len(meshes.select(torch.zeros(0, dtype=torch.int64))) == 0
