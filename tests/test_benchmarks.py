@@ -1,5 +1,6 @@
 """That the benchmarks run, and that the plain twins they time against say the same as ours. Never a speed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import caption_cost, mesh_metrics, meshes, networks, ops, panoptic, plain, report, vision
+from benchmarks import caption_cost, heads_cost, mesh_metrics, meshes, networks, ops, panoptic, plain, report, vision
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
@@ -106,6 +107,11 @@ def test_the_plain_training_step_has_our_loss() -> None:
 def test_the_caption_head_is_all_that_its_network_has_more() -> None:
     case = caption_cost.toybox(True)
     assert case.difference(case.ours(), case.theirs()) == "5 regions told in 15 words, boxes 0.0e+00 px"
+
+
+def test_all_heads_together_see_the_same_objects() -> None:
+    case = heads_cost.toybox(True)
+    assert re.fullmatch(r"[1-9]\d* objects in both, boxes 0.0e\+00 px", case.difference(case.ours(), case.theirs()))
 
 
 def test_both_sides_are_run_in_turns() -> None:
