@@ -28,11 +28,8 @@ from segue.tasks import BOXES, CAPTIONS, tasks_named
 from segue.tasks.captions import CaptionSettings
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "toybox.yaml"
-TOYBOX_HEAD = CaptionSettings(
-"""As of recipes/toybox_all.yaml."""
-
-    channels=192, hidden=128, embedding=128, decoder="transformer"
-)
+TOYBOX_HEAD = CaptionSettings(channels=192, hidden=128, embedding=128, decoder="transformer")
+"""As in recipes/toybox_all.yaml."""
 REGIONS, REGIONS_QUICK = 100, 5
 TOYBOX_WORDS, DENSECAP_WORDS, WORDS_QUICK = 60, 10_497, 20
 
