@@ -1,6 +1,7 @@
 """The example of docs/your_own_head.md: what its pieces do, and that it needs no more than Segue offers."""
 
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +40,14 @@ def test_its_size_and_its_entry_point(example: ModuleType) -> None:
     assert group == "segue.tasks"
     assert points == {"attributes": "attribute_head:ATTRIBUTES"}
     assert example.ATTRIBUTES.name == "attributes"
+
+
+def test_the_page_quotes_the_files() -> None:
+    page = (FOLDER.parent / "docs" / "your_own_head.md").read_text()
+    for language, name in (("python", "attribute_head.py"), ("toml", "pyproject.toml")):
+        blocks = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+        assert blocks
+        assert all(block in (FOLDER / name).read_text() for block in blocks)
 
 
 def test_it_reads_what_toybox_writes(example: ModuleType) -> None:
