@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segue.ops.cubify import Align, cubify, occupied_or_centre
+from segue.ops.cubify import Align, cubify, occupied_or_centre, without_specks
 from segue.structures.meshes import Meshes
 
 
@@ -160,3 +160,20 @@ def test_only_empty_grids_get_their_middle() -> None:
     wanted[2:6, 1:3, 1:4] = 1
     assert torch.equal(filled[0], wanted)
     assert cubify(occupied_or_centre(torch.zeros(1, 1, 1, 1))).face_counts.tolist() == [12]
+
+
+def test_specks_go_and_what_touches_stays() -> None:
+    grids = torch.zeros(2, 6, 6, 6)
+    grids[0, :2, :2, :2] = 0.9  # 8 voxels
+    grids[0, 2, 2, 2] = 0.8  # touches in a corner
+    grids[0, 5, 5, 5] = 0.7  # apart: a tenth of them
+    grids[1, 5, 5, 5] = 0.7  # all that there is; lies behind the speck of the first grid
+    kept = without_specks(grids, 0.5, 0.11)
+    wanted = grids.clone()
+    wanted[0, 5, 5, 5] = 0
+    assert torch.equal(kept, wanted)
+    assert torch.equal(without_specks(grids, 0.5, 0.09), grids)
+    assert torch.equal(without_specks(grids, 0.5, 0.0), grids)
+    faint = torch.full((1, 4, 4, 4), 0.3)
+    assert torch.equal(without_specks(faint, 0.5, 0.5), faint)  # what is not occupied is left alone
+    assert without_specks(grids[:0], 0.5, 0.1).shape == (0, 6, 6, 6)

@@ -141,6 +141,16 @@ def test_voxels_count_from_the_recipes_threshold_on(threshold: float, side: int)
     assert len(found.faces) == 6 * side**2 * 2
 
 
+@pytest.mark.parametrize(("specks", "parts"), [(0.0, 2), (0.05, 1)])
+def test_small_parts_apart_go_where_the_recipe_says_so(specks: float, parts: int) -> None:
+    module = head(MeshSettings(voxels=8, stages=0, hidden=8, voxel_channels=8, specks=specks))
+    logits = torch.full((1, 8, 8, 8), -9.0)
+    logits[0, 2:6, 2:6, 2:6] = logits[0, 0, 0, 0] = 9  # 64 voxels and one
+    raw = (torch.zeros(1, 2, 1), torch.randn(1, 8, 14, 14), logits)
+    (found,) = module.decode(raw, Regions(torch.tensor([[40.0, 20, 80, 70]]), torch.tensor([0])), (96, 128))
+    assert len(found.faces) == 6 * 16 * 2 + (parts - 1) * 6 * 2
+
+
 def test_an_empty_voxel_grid_still_gives_a_mesh_before_the_camera() -> None:
     module = head(MeshSettings(voxels=8, stages=0, hidden=8, voxel_channels=8))
     raw = (torch.full((1, 2, 1), 50.0), torch.randn(1, 8, 14, 14), torch.full((1, 8, 8, 8), -9.0))
@@ -241,7 +251,15 @@ def test_known_is_what_has_faces_before_a_camera() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"voxels": 7}, {"start": "sphere", "stages": 0}, {"threshold": math.nan}, {"level": 9}, {"focal": 0}]
+    "values",
+    [
+        {"voxels": 7},
+        {"start": "sphere", "stages": 0},
+        {"threshold": math.nan},
+        {"specks": -1.0},
+        {"level": 9},
+        {"focal": 0},
+    ],
 )
 def test_senseless_settings_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must|needs"):

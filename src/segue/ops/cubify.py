@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -66,6 +68,23 @@ def occupied_or_centre(occupancy: Tensor, threshold: float = 0.2) -> Tensor:
     middle = torch.zeros_like(occupancy[:1], dtype=torch.bool)
     middle[:, *(slice(side // 4, side // 4 + max(side // 2, 1)) for side in occupancy.shape[1:])] = True
     return occupancy.masked_fill(empty[:, None, None, None] & middle, 1)
+
+
+def without_specks(occupancy: Tensor, threshold: float, share: float) -> Tensor:
+    """The probabilities (N, D, H, W), with zeros in parts of less than ``share`` of their grid's occupied voxels.
+
+    Voxels that touch, if only in a corner, are of one part. Counted on the CPU; no gradient.
+    """
+    if not share:
+        return occupancy
+    touching = np.zeros((3, 3, 3, 3), dtype=bool)
+    touching[1] = True  # not from one grid to the next
+    parts, count = ndimage.label((occupancy.detach() >= threshold).cpu().numpy(), touching)
+    part = torch.from_numpy(parts).long()
+    sizes = torch.bincount(part.flatten(), minlength=count + 1)
+    least = share * (part > 0).flatten(1).sum(1)
+    speck = (part > 0) & (sizes[part] < least[:, None, None, None])
+    return occupancy.masked_fill(speck.to(occupancy.device), 0)
 
 
 def _exposed_sides(occupied: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from segue.nn.conventions import Conventions
 from segue.nn.mesh_frames import extent_loss, framed, is_known, occupancy, unframed
 from segue.nn.mesh_heads import ExtentHead, Refinement, VoxelHead
 from segue.ops.chamfer import chamfer
-from segue.ops.cubify import cubify, occupied_or_centre
+from segue.ops.cubify import cubify, occupied_or_centre, without_specks
 from segue.ops.mesh_graph import icosphere, surface_areas
 from segue.ops.mesh_losses import edge_loss
 from segue.ops.mesh_sampling import sample_surface
@@ -58,6 +58,7 @@ class MeshSettings:
         voxel_channels: of the convolutions before the voxels.
         voxel_convolutions: their number.
         threshold: voxels with this probability or more are part of the object.
+        specks: parts apart with a smaller share of an object's voxels than this are left out of what is predicted.
         empty: what is predicted where there is no such voxel: the middle half of the box, refined, or nothing.
         level: how often the faces of an icosahedron are divided to give the sphere.
         stages: of refinement.
@@ -80,6 +81,7 @@ class MeshSettings:
     voxel_channels: int = 256
     voxel_convolutions: int = 4
     threshold: float = 0.2
+    specks: float = 0.0
     empty: Literal["centre", "nothing"] = "centre"
     level: int = 4
     stages: int = 3
@@ -103,6 +105,8 @@ class MeshSettings:
             raise ValueError("a sphere needs stages that refine it")
         if not 0 <= self.threshold <= 1:
             raise ValueError("threshold must be from 0 to 1")
+        if not 0 <= self.specks <= 1:
+            raise ValueError("specks must be from 0 to 1")
         if not 0 <= self.level <= 6:
             raise ValueError("level must be from 0 to 6")
         if min(self.convolutions, self.channels, self.hidden, self.samples, self.voxel_channels) < 1:
@@ -149,14 +153,16 @@ class MeshHead(nn.Module):
         if self.settings.stages:
             drawn = self._drawn(len(rows), rows.device)
             some, own = goals.select(drawn), rows[drawn]
-            start = self._start([logits[own] for logits in voxels], len(own), features.device)
+            start = self._start([logits[own].detach().sigmoid() for logits in voxels], len(own), features.device)
             losses |= self._surface_losses(self.refinement(features[own], start), some)
         return losses
 
     def decode(self, raw: tuple[Tensor, ...], regions: Regions, size: tuple[int, int]) -> Field:
         """The mesh of each detection, seen by the assumed camera at the assumed distance."""
         extents, features, *voxels = raw
-        shapes = self._start(voxels, len(regions), features.device, self.settings.empty == "centre")
+        s = self.settings
+        inside = [without_specks(logits.sigmoid(), s.threshold, s.specks) for logits in voxels]
+        shapes = self._start(inside, len(regions), features.device, s.empty == "centre")
         if self.settings.stages:
             shapes = self.refinement(features, shapes)[-1]
         camera = Camera(self.settings.focal * max(size), (size[1] / 2, size[0] / 2))
@@ -190,11 +196,15 @@ class MeshHead(nn.Module):
             return torch.arange(number, device=device)
         return torch.randperm(number, device=device)[: self.settings.objects]
 
-    def _start(self, voxels: list[Tensor], number: int, device: torch.device, filled: bool = True) -> Meshes:
-        """What the stages refine, for each of a number of objects; without voxels it is their middle, if ``filled``."""
-        if voxels:
-            threshold, inside = self.settings.threshold, voxels[0].detach().sigmoid()
-            return cubify(occupied_or_centre(inside, threshold) if filled else inside, threshold)
+    def _start(self, inside: list[Tensor], number: int, device: torch.device, filled: bool = True) -> Meshes:
+        """What the stages refine, for each of a number of objects.
+
+        That are the voxels with a high enough probability (one tensor); without such a voxel their middle, if
+        ``filled``. Without the tensor it is a sphere.
+        """
+        if inside:
+            [voxels], threshold = inside, self.settings.threshold
+            return cubify(occupied_or_centre(voxels, threshold) if filled else voxels, threshold)
         vertices, faces = icosphere(self.settings.level)
         return Meshes.pack([vertices.to(device)] * number, [faces.to(device)] * number)
 
