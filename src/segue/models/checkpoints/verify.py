@@ -18,6 +18,7 @@ from segue.models.checkpoints.foreign import Foreign
 from segue.models.checkpoints.seeded import seeded_picture
 from segue.models.checkpoints.stages import Found, Stages
 from segue.models.weights import ModelFile, content_hash
+from segue.nn.conventions import TORCHVISION
 
 SIZES = ((120, 160), (161, 97), (64, 211))
 """Of the pictures that a file is compared on."""
@@ -246,8 +247,11 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 
 def grey_levels(a: Tensor, b: Tensor) -> float:
-    """The largest difference of normalised pictures, in steps of 1/255."""
-    return largest(a, b) * 255 * 0.229
+    """The largest difference of pictures (1, 3, H, W) normalised as torchvision does, in steps of a byte."""
+    if a.shape != b.shape:
+        return torch.inf
+    std = a.new_tensor(TORCHVISION.std)[:, None, None]
+    return round(largest(a * std, b * std), 3)  # a step is a step, whatever floats make of it
 
 
 def mask_difference(a: Tensor, b: Tensor) -> float:
