@@ -62,7 +62,8 @@ def main() -> None:
     maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
     labels = any(isinstance(task, ImageTask) for task in predictor.tasks)
     dataset = open_dataset(options.data, parsers_of(predictor.tasks), panoptic=maps, labels=labels)
-    draw_curve(options.run / "metrics.jsonl", DOCS / "images" / f"{options.name}_curve.png")
+    if (options.run / "metrics.jsonl").exists():  # not of heads that were trained apart
+        draw_curve(options.run / "metrics.jsonl", DOCS / "images" / f"{options.name}_curve.png")
     rows = scores(predictor, dataset) if options.by is None else by_kind(predictor, dataset, options)
     write_between(DOCS / "models" / f"{options.name}.md", "\n".join([facts(target, predictor), "", *rows]))
 
