@@ -33,7 +33,7 @@ BEGIN, END = "<!-- measured: written by tools/model_card.py -->", "<!-- end of m
 DOCS = Path("docs")
 Pair = tuple[Scene, Scene]
 MAIN = (
-    *("boxes/AP", "boxes/AP50", "boxes/AP75", "masks/AP", "masks/AP50", "masks/AP75"),
+    *("label/top1", "boxes/AP", "boxes/AP50", "boxes/AP75", "masks/AP", "masks/AP50", "masks/AP75"),
     *("keypoints/AP", "keypoints/AP50", "keypoints/AP75", "keypoints/PCK_0.2"),
     *("panoptic/PQ", "panoptic/SQ", "panoptic/RQ", "panoptic/PQ_things", "panoptic/PQ_stuff"),
     *("semantic/mIoU", "semantic/accuracy"),
