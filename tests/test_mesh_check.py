@@ -22,7 +22,7 @@ from segue.ops.voxelise import voxelise
 from segue.structures import Categories, Mesh, Meshes, Regions, Scene
 from segue.tasks import BOXES, MESHES, parsers_of
 from tools import mesh_check
-from tools.mesh_check import EULER, Counts, count, found_meshes, has_number, main, table, without_specks
+from tools.mesh_check import EULER, Counts, count, found_meshes, has_number, main, table, voxelised, without_specks
 
 
 def solid(*holes: int, specks: int = 0) -> Meshes:
@@ -149,3 +149,15 @@ def test_from_a_data_set_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert row["objects"] == row["detected"] == names.count(name)
         assert row["share"] == (100 if EULER[name] == 0 else 0)
     assert (content["model"], content["images"], content["score"], content["iou"]) == ("oracle", 2, 0.5, 0.5)
+
+
+def test_true_shapes_in_voxels(tmp_path: Path) -> None:
+    write_toybox(tmp_path / "toys", Order(train=0, val=3, size=64, seed=4))
+    found = list(voxelised(f"{tmp_path / 'toys'}:val", 2, 24))
+    known = open_dataset(f"{tmp_path / 'toys'}:val", parsers_of([BOXES]))
+    names = [name for index in range(2) for name in mesh_check.names_of(known.scene(index)) if name in EULER]
+    assert [name for name, _ in found] == names
+    assert len(names) > 2
+    solid = [mesh for name, mesh in found if name in ("ball", "box", "cone", "bottle")]
+    assert solid
+    assert all(has_number(Meshes.pack([mesh.vertices], [mesh.faces]), 2) for mesh in solid)

@@ -1,6 +1,7 @@
 """How often meshes of Toybox keep the holes of their objects, and make no others: writes results/mesh_check.json.
 
     SEGUE_DATA=... python tools/mesh_check.py runs/toybox_all --data toybox:val --limit 200
+    SEGUE_DATA=... python tools/mesh_check.py toybox --voxels 24   # how many could be right at most: only printed
 
 An annotated object counts as detected where a region of its class with a score of at least 0.5 has an IoU of at least
 0.5 with its box; regions take objects as in `segue.metrics.ranking.greedy`. The mesh of a detected object is right
@@ -27,10 +28,12 @@ from segue.engine.load import load
 from segue.engine.predictor import Predictor
 from segue.files import atomic_write
 from segue.metrics.ranking import greedy
+from segue.nn.mesh_frames import framed, is_known, occupancy
 from segue.ops.boxes import box_iou
+from segue.ops.cubify import cubify
 from segue.ops.mesh_graph import euler_numbers, unique_edges
 from segue.structures import Mesh, Meshes, Scene
-from segue.tasks import BOXES, parsers_of
+from segue.tasks import BOXES, MESHES, parsers_of
 
 RESULTS = Path("results/mesh_check.json")
 SCORE, IOU = 0.5, 0.5
@@ -74,8 +77,12 @@ def main() -> None:
     parse.add_argument("model", help="a zoo name, a .safetensors file or a run folder")
     parse.add_argument("--data", default="toybox:val", help="a split of Toybox (toybox:val)")
     parse.add_argument("--limit", type=int, metavar="N", help="look at the first N pictures only")
+    parse.add_argument("--voxels", type=int, metavar="V", help="of the true shapes put into V^3 voxels, not of a model")
     parse.add_argument("--out", type=Path, default=RESULTS, help=f"default: {RESULTS}")
     options = parse.parse_args()
+    if options.voxels is not None:
+        print("\n".join(table(count(voxelised(options.data, options.limit, options.voxels)))))
+        return
     predictor = load(options.model).only(["meshes"])
     dataset = open_dataset(options.data, parsers_of([BOXES]))
     images = len(dataset) if options.limit is None else min(options.limit, len(dataset))
@@ -111,6 +118,17 @@ def found_meshes(found: Scene, truth: Scene) -> Iterator[tuple[str, Mesh | None]
     for place, name in enumerate(true_names):
         if name in EULER:
             yield name, meshes[region_of[place]] if place in region_of else None
+
+
+def voxelised(data: str, limit: int | None, side: int) -> Iterator[tuple[str, Mesh]]:
+    """Of each annotated object of `EULER`, its category and the cubes that its true shape fills, in its box."""
+    dataset = open_dataset(data, parsers_of([BOXES, MESHES]))
+    for index in tqdm(range(len(dataset))[:limit], desc="voxels", unit="image"):
+        scene = dataset.scene(index)
+        for name, box, mesh in zip(names_of(scene), scene.regions.boxes, scene.regions.meshes or [], strict=False):
+            if name in EULER and is_known(mesh):
+                [(vertices, faces)] = cubify(occupancy(*framed([mesh], box[None]), side).float(), 0.5).unpack()
+                yield name, Mesh(vertices, faces)
 
 
 def names_of(scene: Scene) -> list[str]:
