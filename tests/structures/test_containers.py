@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -164,3 +166,4 @@ def test_a_scene_prints_as_a_short_table() -> None:
     assert lines[1].split() == ["mug", "1.00", "box", "0.0", "1.0", "2.0", "3.0"]
     assert lines[-1].strip() == "... and 4 more"
     assert len(lines) == 12
+    assert repr(replace(scene, label="mug")).startswith("Scene 30x20, label mug, 14 regions")

@@ -76,7 +76,8 @@ class Scene:
     def __repr__(self) -> str:
         h, w = self.size
         count = f", {len(self.regions)} regions" if len(self.regions) or self.semantic is None else ""
-        lines = [f"Scene {w}x{h}{count}{f' of {self.file}' if self.file else ''}"]
+        label = f", label {self.label}" if self.label else ""
+        lines = [f"Scene {w}x{h}{label}{count}{f' of {self.file}' if self.file else ''}"]
         scores = self.regions.scores
         for i in range(min(10, len(self.regions))):
             score = "" if scores is None else f" {float(scores[i]):.2f}"
