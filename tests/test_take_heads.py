@@ -36,3 +36,7 @@ def test_another_trunk_or_a_missing_head_is_refused() -> None:
         taken(model("a", 1, boxes=1), model("b", 2, label=5), "label")
     with pytest.raises(UsageError, match="no head 'label'"):
         taken(model("a", 1, boxes=1), model("b", 1, boxes=5), "label")
+    deeper = model("a", 1, boxes=1)
+    deeper.state["trunk.further"] = torch.ones(2)
+    with pytest.raises(UsageError, match="another trunk"):
+        taken(deeper, model("b", 1, label=5), "label")

@@ -89,7 +89,7 @@ def facts(target: Path, predictor: Predictor) -> str:
     parameters = sum(p.numel() for p in predictor.network.parameters())
     size = target.stat().st_size / 1e6
     steps = predictor.notes["step"]
-    return f"{parameters / 1e6:.2f} million parameters, {size:.1f} MB in 16 bits, trained for {steps} steps."
+    return f"{parameters / 1e6:.2f} million parameters, {size:.1f} MB in 16 bits, {steps} steps of all heads together."
 
 
 def table(scored: list[Pair], parts: list[str], dataset: Dataset) -> list[str]:

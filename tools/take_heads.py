@@ -42,7 +42,8 @@ def taken(model: ModelFile, other: ModelFile, name: str) -> ModelFile:
     if not head:
         raise UsageError(f"{other.name} has no head {name!r}", cure="name one that it has")
     for key, value in model.state.items():
-        if key.startswith("trunk.") and not torch.equal(value.float(), other.state[key].float()):
+        same = key in other.state and torch.equal(value.float(), other.state[key].float())
+        if key.startswith("trunk.") and not same:
             raise UsageError(f"{other.name} has another trunk", cure="train both heads on the same frozen network")
     rest = {key: value for key, value in model.state.items() if not key.startswith(prefixes)}
     tasks = {**model.network["tasks"], name: other.network["tasks"][name]}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -208,7 +208,7 @@ def jittered(boxes: Tensor) -> Tensor:
     return boxes + torch.randn_like(boxes).clamp(-2, 2) * sides * JITTER
 
 
-def train(name: str, head: Any, seen: Looked | Glanced, steps: int, batch: int, lr: float) -> Any:
+def train(name: str, head: Any, seen: Looked | Glanced, steps: int, batch: int, lr: float) -> Iterator[int]:
     """AdamW with a short warm-up and a cosine to zero, on regions drawn at random; comes back now and then to save."""
     weights = list(head.parameters())
     optimizer = torch.optim.AdamW(weights, lr, weight_decay=DECAY)

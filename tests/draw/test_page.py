@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segue.drawing.page import LONGEST, WIDEST, Section, caption_page, caption_part, escaped, page_of, picture_section
+from segue.drawing.page import LONGEST, WIDEST, Section, caption_part, escaped, page_of, picture_section
 from segue.errors import UsageError
 from segue.structures import Categories, Regions, Scene
 
@@ -83,6 +83,10 @@ def scene(captions: list[str] | None, file: str | None = "there/photo.jpg", name
 
 def caption_section(scene: Scene, image: Image.Image) -> Section:
     return picture_section(scene, image, {"captions": caption_part(scene, image)})
+
+
+def caption_page(pictures: list[tuple[Scene, Image.Image]], title: str = "Captions") -> str:
+    return page_of((caption_section(scene, image) for scene, image in pictures), title)
 
 
 def photo(size: tuple[int, int] = (80, 60)) -> Image.Image:

@@ -10,7 +10,7 @@ from segue.drawing.label import draw_label
 from segue.drawing.masks import draw_masks
 from segue.drawing.mesh_page import mesh_part
 from segue.drawing.meshes import draw_meshes
-from segue.drawing.page import Part, Section, caption_page, caption_part, page_of, picture_section
+from segue.drawing.page import Part, Section, caption_part, page_of, picture_section
 from segue.drawing.panoptic import draw_panoptic
 from segue.drawing.scene import draw_scene, region_labels
 from segue.drawing.semantic import add_legend, draw_confidence, draw_semantic
@@ -23,7 +23,6 @@ __all__ = [
     "Part",
     "Section",
     "add_legend",
-    "caption_page",
     "caption_part",
     "contact_sheet",
     "draw_boxes",

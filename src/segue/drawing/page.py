@@ -107,22 +107,7 @@ class Part:
     script: str = ""
 
 
-def caption_page(pictures: Iterable[tuple[Scene, Image.Image]], title: str = "Captions") -> str:
-    """An HTML page of pictures with their regions' sentences; to point at one lights the other.
-
-    Sentences are buttons, so the keyboard reaches them as well. On a narrow screen they stand below the picture.
-
-    Args:
-        pictures: scenes with captions, each with its picture.
-        title: of the page.
-
-    Raises:
-        UsageError: a picture is not of its scene's size.
-    """
-    return page_of((picture_section(s, image, {"captions": caption_part(s, image)}) for s, image in pictures), title)
-
-
-def page_of(sections: Iterable[Section], title: str = "Captions") -> str:
+def page_of(sections: Iterable[Section], title: str = "Pictures") -> str:
     """The page with sections, of one kind or of several. Only their own scripts may run in it."""
     sections = list(sections)
     styles = dict.fromkeys(style for section in sections for style in section.styles)

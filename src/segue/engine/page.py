@@ -39,9 +39,11 @@ class PageWriter:
 
     def add(self, scene: Scene, image: Image.Image, tasks: Sequence[Task]) -> None:
         """One scene with its plain picture, and the tasks that are shown."""
+        if len(self.sections) == MOST:
+            return
         carried = painted([task for task in tasks if task.carried(scene)])
         parts = {t.name: t.part(scene, image) for t in carried if isinstance(t, RegionTask) and t.part is not None}
-        if len(self.sections) == MOST or not (parts or self.always):
+        if not (parts or self.always):
             return
         painting = [task for task in carried if task.draw is not None]
         layers = {_layer_name(task, parts): png_uri(layer(task.draw, scene)) for task in painting if task.draw}
