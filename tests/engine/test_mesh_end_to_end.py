@@ -24,6 +24,7 @@ from segue.engine.evaluate import evaluate
 from segue.engine.load import load
 from segue.engine.loader import Collate, Place, TrainingPictures
 from segue.engine.output import read_scenes
+from segue.engine.picture import painted
 from segue.engine.recipe import check_recipe
 from segue.engine.region_predictor import RegionPredictor
 from segue.engine.train import train
@@ -32,7 +33,7 @@ from segue.models.batch import Batch
 from segue.nn.conventions import CONVENTIONS
 from segue.ops.mesh_graph import is_closed
 from segue.structures import Camera, Meshes
-from segue.tasks import TASKS, parsers_of
+from segue.tasks import TASKS, known_tasks, parsers_of
 
 SIDE = 64
 HEADS: dict[str, Any] = {
@@ -227,3 +228,8 @@ def test_the_network_does_not_know_what_a_mesh_is() -> None:
     source = Path(region_network.__file__).read_text().lower()
     assert "roialign" in source
     assert "mesh" not in source
+
+
+def test_skeletons_are_painted_over_meshes() -> None:
+    order = [task.name for task in painted(known_tasks())]
+    assert order.index("meshes") < order.index("keypoints")

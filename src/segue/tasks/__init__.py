@@ -29,7 +29,9 @@ from segue.tasks.task import (
     Task,
 )
 
-TASKS = [BOXES, MASKS, KEYPOINTS, CAPTIONS, MESHES]
+TASKS = [BOXES, MASKS, MESHES, KEYPOINTS, CAPTIONS]
+"""In the order in which they paint: surfaces would hide skeletons."""
+
 PIXEL_TASKS = [SEMANTIC, PANOPTIC]
 IMAGE_TASKS = [LABEL]
 
