@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segue.ops.mesh_graph import neighbour_sum, subdivide, unique_edges
+from segue.ops.mesh_graph import Neighbours, neighbour_sum, neighbours, subdivide, unique_edges
 from segue.ops.vert_align import vert_align
 from segue.structures import Meshes
 
@@ -70,10 +70,10 @@ class GraphConv(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, values: Tensor, edges: Tensor) -> Tensor:
-        """Values (V, C) of vertices and edges (E, 2) -> (V, outputs)."""
+    def forward(self, values: Tensor, around: Neighbours) -> Tensor:
+        """Values (V, C) of vertices and their neighbours -> (V, outputs)."""
         own: Tensor = self.own(values)
-        return own + neighbour_sum(self.others(values), edges)
+        return own + neighbour_sum(self.others(values), around)
 
 
 class Stage(nn.Module):
@@ -96,14 +96,16 @@ class Stage(nn.Module):
         for values in (self.bottleneck.bias, self.offset.weight, self.offset.bias):
             nn.init.zeros_(values)
 
-    def forward(self, features: Tensor, meshes: Meshes, edges: Tensor, before: Tensor | None) -> tuple[Meshes, Tensor]:
+    def forward(
+        self, features: Tensor, meshes: Meshes, around: Neighbours, before: Tensor | None
+    ) -> tuple[Meshes, Tensor]:
         """Meshes of objects with features (N, C, S, S), and their vertices' values (V, hidden) -> both anew."""
         places = meshes.vertices
         seen = vert_align(features, places[:, :2], meshes.vertex_owner)
         x = F.relu(self.bottleneck(seen))
         x = torch.cat([*([] if before is None else [before]), x, places.to(x)], 1)
         for layer in self.graph:
-            values = F.relu(layer(x, edges))
+            values = F.relu(layer(x, around))
             x = torch.cat([values, places.to(values)], 1)
         return meshes.with_vertices(places + self.offset(x).tanh().float()), values
 
@@ -120,11 +122,15 @@ class Refinement(nn.Module):
         """Features (N, C, S, S) and what to begin with -> the meshes after each stage."""
         found: list[Meshes] = []
         values: Tensor | None = None
-        edges = unique_edges(meshes.faces)
+        around = _around(meshes)
         for stage in self.stages:
             if self.divide and values is not None:
                 meshes, values = subdivide(meshes, values)
-                edges = unique_edges(meshes.faces)
-            meshes, values = stage(features, meshes, edges, values)
+                around = _around(meshes)
+            meshes, values = stage(features, meshes, around, values)
             found.append(meshes)
         return found
+
+
+def _around(meshes: Meshes) -> Neighbours:
+    return neighbours(unique_edges(meshes.faces), len(meshes.vertices))

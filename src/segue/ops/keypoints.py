@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segue.ops.ragged import chunks
 from segue.ops.upsample import KERNELS
@@ -81,13 +80,14 @@ def keypoint_windows(logits: Tensor, boxes: Tensor) -> Tensor:
     s = logits.shape[-1]
     shares = logits.flatten(2).softmax(2).view_as(logits)
     side = s // 5 | 1  # odd, so that a window has a cell in its middle
-    windows = F.avg_pool2d(shares, side, 1, padding=side // 2, divisor_override=1).flatten(2)
-    most, middle = windows.max(2)  # (N, K)
     cells = torch.arange(s, device=logits.device)
-    near = [(cells - at[..., None]).abs() <= side // 2 for at in (middle // s, middle % s)]  # rows, columns (N, K, S)
-    inside = shares * near[0][..., :, None] * near[1][..., None, :]
-    centres = (cells + 0.5).to(shares)
-    mean = torch.stack([inside.sum(2) @ centres, inside.sum(3) @ centres], 2) / most.clamp(min=1e-12)[..., None]
+    near = ((cells - cells[:, None]).abs() <= side // 2).to(shares)  # (S, S), each row a window
+    most, middle = (near @ shares @ near).flatten(2).max(2)  # (N, K), sums of all windows
+    rows, columns = near[middle // s], near[middle % s]  # (N, K, S)
+    centres = cells + 0.5
+    across = (rows[..., None, :] @ shares)[..., 0, :] * columns  # (N, K, S), the window's rows added up
+    down = (shares @ columns[..., None])[..., 0] * rows
+    mean = torch.stack([across @ centres, down @ centres], 2) / most.clamp(min=1e-12)[..., None]
     sides = (boxes[:, 2:] - boxes[:, :2])[:, None]  # (N, 1, 2)
     return torch.cat([boxes[:, None, :2] + mean / s * sides, most[..., None]], 2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -21,26 +21,33 @@ def unique_edges(faces: Tensor) -> Tensor:
     return edges[edges[:, 0] != edges[:, 1]]  # a face that names a vertex twice
 
 
-def neighbour_sum(values: Tensor, edges: Tensor) -> Tensor:
-    """The sum of the values of each vertex's neighbours.
+class Neighbours(NamedTuple):
+    """The neighbours of V vertices, one vertex's after the other's.
 
-    Args:
-        values: (V, C) of vertices.
-        edges: (E, 2) int64, each once, see `unique_edges`.
-
-    Returns:
-        (V, C), 0 for vertices without edges.
+    Attributes:
+        starts: (V + 1,) int64, the place of each vertex's first neighbour, and the end.
+        vertices: (2 E,) int64.
     """
+
+    starts: Tensor
+    vertices: Tensor
+
+
+def neighbours(edges: Tensor, count: int) -> Neighbours:
+    """Those of ``count`` vertices with edges (E, 2), each once, see `unique_edges`."""
     both = torch.cat([edges, edges.flip(1)])
     order = both[:, 0].int().argsort(stable=True)  # half the time of int64
-    degrees = both[:, 0].bincount(minlength=len(values))
-    starts = F.pad(degrees.cumsum(0), (1, 0))
-    result: Tensor = _NeighbourSum.apply(values, starts, both[order, 1])  # type: ignore[no-untyped-call]
+    return Neighbours(F.pad(both[:, 0].bincount(minlength=count).cumsum(0), (1, 0)), both[order, 1])
+
+
+def neighbour_sum(values: Tensor, around: Neighbours) -> Tensor:
+    """The sum of the values (V, C) of each vertex's neighbours: (V, C), 0 for vertices without edges."""
+    result: Tensor = _NeighbourSum.apply(values, *around)  # type: ignore[no-untyped-call]
     return result
 
 
 class _NeighbourSum(torch.autograd.Function):
-    """Values (V, C), the place (V + 1,) of each vertex's first neighbour in a list, the list (2 E,) -> sums (V, C).
+    """Values (V, C) and the two tensors of `Neighbours` -> sums (V, C).
 
     Whoever is my neighbour has me for one: the gradient is the same sum. So no direction has to scatter, and both take
     a sixth of the time of `index_add` with 60,000 edges and 128 channels.

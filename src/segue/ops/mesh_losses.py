@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from segue.ops.mesh_graph import neighbour_sum, unique_edges
+from segue.ops.mesh_graph import neighbour_sum, neighbours, unique_edges
 from segue.structures import Meshes
 
 
@@ -24,7 +24,7 @@ def laplacian_loss(meshes: Meshes) -> Tensor:
     edges = unique_edges(meshes.faces)
     degrees = edges.flatten().bincount(minlength=len(meshes.vertices))
     joined = degrees > 0
-    means = neighbour_sum(meshes.vertices, edges)[joined] / degrees[joined, None]
+    means = neighbour_sum(meshes.vertices, neighbours(edges, len(degrees)))[joined] / degrees[joined, None]
     return _means((means - meshes.vertices[joined]).norm(dim=1), meshes.vertex_owner[joined], len(meshes))
 
 

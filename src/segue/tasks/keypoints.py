@@ -110,14 +110,16 @@ class KeypointHead(nn.Module):
         Peaks are looked for on the pixels of the boxes (N, 4) that were ``shown``; None means the regions' own.
         """
         maps = self.maps[regions.labels]  # (N, K)
-        own = raw[torch.arange(len(raw), device=raw.device)[:, None], maps.clamp(min=0)]  # (N, K, 56, 56)
+        rows = (maps >= 0).any(1).nonzero()[:, 0]  # regions with keypoints
+        own = raw[rows[:, None], maps[rows].clamp(min=0)]  # (R, K, 56, 56)
         read = keypoint_windows if self.conventions.keypoint_reading == "window" else keypoint_peaks
-        points = read(own, regions.boxes if shown is None else shown)
+        points = read(own, (regions.boxes if shown is None else shown)[rows])
         if self.conventions.keypoint_reading == "peak":
             points[..., 2] = (points[..., 2] - own.flatten(2).logsumexp(2)).exp()
         if shown is not None:
-            points[..., :2] = moved(points[..., :2], shown, regions.boxes)
-        return move_points(points, self.conventions.keypoint_shift) * (maps >= 0)[..., None]
+            points[..., :2] = moved(points[..., :2], shown[rows], regions.boxes[rows])
+        points = move_points(points, self.conventions.keypoint_shift) * (maps[rows] >= 0)[..., None]
+        return points.new_zeros(*maps.shape, 3).index_copy(0, rows, points)
 
 
 def moved(points: Tensor, before: Tensor, after: Tensor) -> Tensor:
