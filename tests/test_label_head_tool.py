@@ -53,6 +53,23 @@ def test_a_label_head_is_added_and_nothing_else_changes(
     assert scene.label in TOYBOX.names[:13]
 
 
+def test_with_colours_no_head_changes_what_it_says(model: Path, tmp_path: Path) -> None:
+    settings = ["pyramid.colours=true"]
+    wider = train_heads.frozen(train_heads.changed(read_model(model), [], settings), model)
+    before = train_heads.frozen(read_model(model), model)
+    assert wider.network.trunk.channels == before.network.trunk.channels + 3
+    x, _ = before.inputs([torch.randint(256, (3, 64, 96), dtype=torch.uint8)])
+    boxes = torch.tensor([[3.0, 4.0, 50.0, 60.0], [20.0, 0.0, 96.0, 30.0]])
+    said = []
+    for network in (before.network, wider.network):
+        levels, head = network.trunk(x), network.heads["boxes"]
+        raw = network.rpn(levels, (64, 96))
+        said.append([raw.logits, raw.deltas, *head(network.pool(levels, boxes, torch.zeros(2).long(), 7))])
+    for a, b in zip(*said, strict=True):
+        torch.testing.assert_close(a, b)
+    assert float(said[0][2].std()) > 0
+
+
 def test_the_features_are_those_that_the_network_reads(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,12 +2,13 @@
 
     SEGUE_DATA=... python tools/train_heads.py runs/toybox_all --heads captions --data toybox:train --out runs/captions
     ... --heads keypoints --set keypoints.channels=96
-    ... toybox --heads label
+    ... toybox --heads captions --set pyramid.colours=true
 
 Each picture is looked at some times, differently augmented, and its objects in boxes that are a little off, as found
 ones are. Then only the heads are trained, one after the other, on pooled features in memory (for 64 channels, 6 KB a
 region at 7x7, 25 KB at 14x14). Of heads that read whole pictures, each picture is the one region. Heads with other
-settings begin with what fits, heads that the model lacks are added. The result has the other heads as they were;
+settings begin with what fits, heads that the model lacks are added, and where the pyramid gets colours, no head changes
+what it says until it is trained. The result has the other heads as they were;
 `segue evaluate --model` takes it.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,7 @@ from segue.engine.load import build
 from segue.engine.loader import Place, TrainingPictures
 from segue.engine.region_predictor import RegionPredictor
 from segue.errors import UsageError
+from segue.models.region_network import CELL
 from segue.models.weights import ModelFile, load_what_fits, read_model, write_model
 from segue.models.zoo import find_model
 from segue.structures import Regions
@@ -89,7 +91,9 @@ def main() -> None:
     parser.add_argument("--heads", required=True, help="names of tasks, with commas between")
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--set", action="append", default=[], metavar="HEAD.KEY=VALUE", help="settings of a head")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="HEAD.KEY=VALUE", help="settings of a head or the pyramid"
+    )
     parser.add_argument("--views", type=int, default=2, help="how often each picture is looked at")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=200, help="regions of a step")
@@ -114,15 +118,16 @@ def main() -> None:
 
 
 def changed(file: ModelFile, heads: Sequence[str], settings: Sequence[str]) -> ModelFile:
-    """With these heads, and other settings of any, each given as HEAD.KEY=VALUE."""
+    """With these heads, and other settings of any, each given as HEAD.KEY=VALUE, or as pyramid.KEY=VALUE."""
     tasks = {name: {} for name in heads} | {name: dict(v or {}) for name, v in file.network["tasks"].items()}
+    parts = {**tasks, "pyramid": dict(file.network.get("pyramid") or {})}
     for text in settings:
         name, _, value = text.partition("=")
-        head, _, key = name.partition(".")
-        if head not in tasks:
-            raise UsageError(f"no head {head!r}", cure=f"there are {', '.join(tasks)}")
-        tasks[head][key] = yaml.safe_load(value)
-    return replace(file, network={**file.network, "tasks": tasks})
+        part, _, key = name.partition(".")
+        if part not in parts:
+            raise UsageError(f"no head {part!r}", cure=f"there are {', '.join(parts)}")
+        parts[part][key] = yaml.safe_load(value)
+    return replace(file, network={**file.network, "pyramid": parts.pop("pyramid"), "tasks": parts})
 
 
 def frozen(file: ModelFile, path: Path) -> RegionPredictor:
@@ -130,10 +135,21 @@ def frozen(file: ModelFile, path: Path) -> RegionPredictor:
     predictor = build(file, str(path))
     if not isinstance(predictor, RegionPredictor):
         raise UsageError("not a region network", where=path, cure="name one with heads")
-    _, fresh = load_what_fits(predictor.network, file.state)
+    _, fresh = load_what_fits(predictor.network, widened(file.state, predictor.network.state_dict()))
     print(f"begin anew: {', '.join(fresh) or 'none'}")
     predictor.network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     return predictor
+
+
+def widened(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with zeros for the inputs that layers now have more, the last ones: they still do what they did."""
+    wider = dict(state)
+    for name, tensor in state.items():
+        goal = wanted[name].shape if name in wanted else tensor.shape
+        if tensor.ndim > 1 and len(goal) == tensor.ndim and goal[1] > tensor.shape[1]:
+            padding = [0, 0] * (tensor.ndim - 2) + [0, goal[1] - tensor.shape[1]]
+            wider[name] = torch.nn.functional.pad(tensor, padding)
+    return wider
 
 
 def prepared(
@@ -177,7 +193,8 @@ def glance(predictor: RegionPredictor, task: ImageTask, dataset: Dataset, views:
         sample = pictures[Place(number, told[number % len(told)])]
         box = torch.tensor([[0.0, 0.0, sample.image.shape[2], sample.image.shape[1]]])
         levels = pyramid(predictor, sample.image)
-        features.append(predictor.network.pool(levels, box, torch.zeros(1, dtype=torch.int64), side).half())
+        owner = torch.zeros(1, dtype=torch.int64)
+        features.append(predictor.network.pool(levels, box, owner, side, CELL * side).half())
         labels.append(sample.label)
     return Glanced(torch.cat(features), torch.tensor(labels))
 

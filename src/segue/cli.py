@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -35,6 +36,7 @@ Command = Callable[[argparse.Namespace], None]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
+    warnings.showwarning = note
     gc.disable()  # importing torch makes two million objects that stay: collecting among them costs half a second
     try:
         arguments.command(arguments)
@@ -54,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         gc.freeze()  # nor is there anything to gain from collecting them at exit
         gc.enable()
+
+
+def note(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line."""
+    print(f"segue: note: {printable(str(message))}", file=sys.stderr)
 
 
 def failed(message: str, exit_code: int, debug: bool = False) -> int:
@@ -115,10 +122,17 @@ def add_predict(commands: Commands) -> None:
     add("--tasks", help="only these, with commas between, such as boxes,masks")
     add("--threshold", type=unit_interval, default=0.5, help="lowest score that is kept (default: 0.5)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_speed(add)
     add("--batch", type=positive, default=1, help="images of equal size to look at together (default: 1)")
     add("--tile", type=positive, metavar="PX", help="look at large images in tiles of this side")
     add("--page", action="store_true", help="write page.html with a switch for each task (captions, meshes: always)")
     add_pixel_options(add)
+
+
+def add_speed(add: Callable[..., argparse.Action]) -> None:
+    """For commands that run a network."""
+    text = "exact computes as the model was trained, fast in 16 bits (default: exact)"
+    add("--speed", default="exact", metavar="exact|fast", help=text)
 
 
 def add_pixel_options(add: Callable[..., argparse.Action]) -> None:
@@ -186,6 +200,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     add_pixel_options(command.add_argument)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add_speed(command.add_argument)
 
 
 def add_lecture(commands: Commands) -> None:

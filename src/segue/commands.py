@@ -35,7 +35,7 @@ def predict(arguments: argparse.Namespace) -> None:
 
     imported()
     options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile, arguments.page)
-    predictor = with_options(load(arguments.model, arguments.device), arguments)
+    predictor = with_options(load(arguments.model, arguments.device, arguments.speed), arguments)
     if arguments.tasks is not None:
         predictor = predictor.only([name.strip() for name in arguments.tasks.split(",")])
     report = predict_files(predictor, arguments.inputs, arguments.out, options)
@@ -129,7 +129,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         from segue.engine.evaluate import evaluate as score
         from segue.engine.load import load
 
-        predictor = with_options(load(arguments.model, arguments.device), arguments)
+        predictor = with_options(load(arguments.model, arguments.device, arguments.speed), arguments)
         maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
         labels = any(isinstance(task, ImageTask) for task in predictor.tasks)
         parsers = parsers_of(predictor.tasks)

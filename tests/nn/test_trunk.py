@@ -88,3 +88,18 @@ def test_every_norm_trains(norm: str) -> None:
     network = ResNet(BackboneSettings(depth=18, width=8, norm=norm))  # type: ignore[arg-type]
     maps = network(torch.randn(2, 3, 64, 64))
     assert all(bool(m.isfinite().all()) for m in maps)
+
+
+def test_cells_have_the_mean_colour_of_their_pixels() -> None:
+    torch.manual_seed(0)
+    trunk = Trunk(BackboneSettings(depth=18, width=8), PyramidSettings(channels=6, colours=True), SEGUE).eval()
+    images = torch.randn(2, 3, 64, 128)
+    levels = trunk(images)
+    assert trunk.channels == 9
+    for level, stride in zip(levels, trunk.strides, strict=True):
+        cells = images.view(2, 3, 64 // stride, stride, 128 // stride, stride)
+        torch.testing.assert_close(level[:, 6:], cells.mean((3, 5)))
+    plain = Trunk(BackboneSettings(depth=18, width=8), PyramidSettings(channels=6), SEGUE).eval()
+    plain.load_state_dict(trunk.state_dict())
+    for level, other in zip(levels, plain(images), strict=True):
+        assert torch.equal(level[:, :6], other)

@@ -14,6 +14,7 @@ from segue.engine.region_predictor import RegionPredictor
 from segue.engine.semantic_predictor import SemanticPredictor
 from segue.errors import CheckpointError
 from segue.models.densecap import DENSECAP_TASKS, DenseCap
+from segue.models.inference import Speed, number_format, optimise
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, load_state, read_model
@@ -21,25 +22,38 @@ from segue.models.zoo import find_model
 from segue.structures import Categories
 from segue.tasks import SEMANTIC, tasks_named
 
+CPU = torch.device("cpu")
 
-def load(model: str | Path, device: str = "auto") -> Predictor:
+
+def load(model: str | Path, device: str = "auto", speed: Speed = "exact") -> Predictor:
     """A zoo name, a .safetensors file, the folder of a training run, or two and more of these with + -> a `Predictor`.
 
     Public weights are downloaded and converted when they are first asked for. Of models with + between, the first finds
-    the objects and the others say of them what it does not (`JoinedPredictor`).
+    the objects and the others say of them what it does not (`JoinedPredictor`). The network is in its form for
+    inference: `load_trained` gives the one with the layers that were trained.
+
+    Args:
+        model: which.
+        device: as of `pick_device`.
+        speed: ``exact`` computes in 32 bits what the trained network does, to 1e-4; ``fast`` multiplies in 16.
 
     Raises:
         CheckpointError: the file is damaged, not a model, or does not fit its own settings; or it cannot be had.
-        UsageError: there is no such model or device, or these models cannot be joined.
+        UsageError: there is no such model, device or speed, or these models cannot be joined.
     """
     target, name = pick_device(device), str(model)
+    dtype = number_format(speed, target)
     names = [name] if "+" not in name or Path(name).exists() else name.split("+")
-    finder, *others = [_load(part, target) for part in names]
+    predictors = [load_trained(part, target) for part in names]
+    for predictor in predictors:
+        optimise(predictor.network, dtype)
+    finder, *others = predictors
     return join(finder, others) if others else finder
 
 
-def _load(name: str, device: torch.device) -> Predictor:
-    path = find_model(name)
+def load_trained(model: str | Path, device: torch.device = CPU) -> Predictor:
+    """One model as of `load`, its network as it was trained; the same errors."""
+    path = find_model(str(model))
     file = read_model(path)
     try:
         predictor = build(file, str(path))

@@ -15,7 +15,7 @@ from segue.data.toybox.bridge import to_scene
 from segue.data.toybox.captions import caption
 from segue.data.toybox.render import Sample, render
 from segue.data.transforms import apply_geometry
-from segue.engine.load import load
+from segue.engine.load import load_trained
 from segue.engine.region_predictor import RegionPredictor
 from segue.structures import Camera, Mesh, Scene
 from segue.tasks import TASKS
@@ -49,7 +49,7 @@ def truth(seed: int) -> Scene:
 @cache
 def toybox() -> RegionPredictor:
     """The bundled network with all heads, on the CPU."""
-    predictor = load("toybox", "cpu")
+    predictor = load_trained("toybox")
     assert isinstance(predictor, RegionPredictor)  # what the bundled file holds
     return predictor
 

@@ -34,6 +34,9 @@ from segue.tasks import (
 )
 from segue.tasks.added import blame, checked_losses, checked_rows
 
+CANONICAL, CELL = 224.0, 16.0
+"""Side of a region that is read from level 4 (FPN, section 4.2), and of one of its 14 bins, a cell of that level."""
+
 
 class RegionNetwork(nn.Module):
     """One look at the picture, then small heads that read regions, or the whole pyramid, or the picture as one region.
@@ -54,7 +57,8 @@ class RegionNetwork(nn.Module):
                 where="network.proposals.sizes",
                 cure=f"give {len(self.trunk.strides)} sizes, finest level first",
             )
-        self.rpn = RPN(self.trunk.channels, self.trunk.strides, settings.proposals, self.conventions)
+        channels, strides = self.trunk.channels, self.trunk.strides
+        self.rpn = RPN(channels, settings.pyramid.channels, strides, settings.proposals, self.conventions)
         check_needs(tasks)
         things = things_of(categories)
         self.heads = nn.ModuleDict(
@@ -143,32 +147,40 @@ class RegionNetwork(nn.Module):
     def read_images(self, levels: list[Tensor], sizes: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
         """What the heads among ``tasks`` that read a picture as one region say: raw outputs (B, ...) by task.
 
-        ``sizes`` (B, 2) are heights and widths before padding.
+        A picture is read from the level whose cells are as large as the head's bins: for 14 bins the one that a region
+        of its size has. ``sizes`` (B, 2) are heights and widths before padding.
         """
         boxes = F.pad(sizes.flip(1), (2, 0)).to(levels[0].dtype)  # (B, 4): 0, 0, width, height
         owners = torch.arange(len(sizes), device=sizes.device)
+        sides = {name: cast(ImageHead, module).pooled for name, module in self.image_heads.items() if name in tasks}
         return {
-            name: module(self.pool(levels, boxes, owners, cast(ImageHead, module).pooled))
-            for name, module in self.image_heads.items()
-            if name in tasks
+            name: self.image_heads[name](self.pool(levels, boxes, owners, side, CELL * side))
+            for name, side in sides.items()
         }
 
-    def pool(self, levels: list[Tensor], boxes: Tensor, images: Tensor, sides: int | tuple[int, ...]) -> Any:
-        """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size.
+    def pool(
+        self,
+        levels: list[Tensor],
+        boxes: Tensor,
+        images: Tensor,
+        sides: int | tuple[int, ...],
+        canonical: float = CANONICAL,
+    ) -> Any:
+        """RoIAlign of boxes (R, 4) in images (R,), each on the level of its size, which is 4 for the ``canonical`` one.
 
         Returns:
             (R, C, side, side); a tuple of such, where ``sides`` is a tuple.
         """
         if isinstance(sides, tuple):
-            return tuple(self.pool(levels, boxes, images, side) for side in sides)
-        c, scales, chosen = self.conventions, [1 / s for s in self.trunk.strides[:-1]], self.levels_of(boxes)
+            return tuple(self.pool(levels, boxes, images, side, canonical) for side in sides)
+        c, scales, chosen = self.conventions, [1 / s for s in self.trunk.strides[:-1]], self.levels_of(boxes, canonical)
         return multilevel_roi_align(levels[:-1], scales, boxes, images, chosen, sides, c.roi_sampling, c.roi_aligned)
 
-    def levels_of(self, boxes: Tensor) -> Tensor:
+    def levels_of(self, boxes: Tensor, canonical: float = CANONICAL) -> Tensor:
         """The level (R,) int64 of the pyramid, counted from the finest, that each of boxes (R, 4) is read from."""
         strides = self.trunk.strides[:-1]
         finest = strides[0].bit_length() - 1  # log2
-        return assign_levels(boxes, finest, finest + len(strides) - 1, self.conventions.level_eps_inside)
+        return assign_levels(boxes, finest, finest + len(strides) - 1, self.conventions.level_eps_inside, canonical)
 
     @torch.no_grad()
     def _sample(

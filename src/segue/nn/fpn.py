@@ -18,10 +18,13 @@ class PyramidSettings:
     Attributes:
         channels: of every level; 256 is the published network.
         norm: after every convolution, which then has no bias; None for none, as published.
+        colours: every cell also has the mean colour of its pixels, in three channels more. What a thing is survives the
+            way through the backbone, its hue does not.
     """
 
     channels: int = 256
     norm: NormKind | None = None
+    colours: bool = False
 
 
 class FPN(nn.Module):

@@ -78,10 +78,17 @@ class RawProposals:
 class RPN(nn.Module):
     """3x3 convolutions and two 1x1, shared by all levels; then the best boxes of every level without doubles."""
 
-    def __init__(self, channels: int, strides: Sequence[int], settings: ProposalSettings, conventions: Conventions):
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        strides: Sequence[int],
+        settings: ProposalSettings,
+        conventions: Conventions,
+    ) -> None:
         super().__init__()
         self.settings, self.conventions, self.strides = settings, conventions, list(strides)
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(inputs, channels, 3, padding=1)
         self.logits = nn.Conv2d(channels, len(settings.ratios), 1)
         self.deltas = nn.Conv2d(channels, 4 * len(settings.ratios), 1)
         self.further = nn.ModuleList(

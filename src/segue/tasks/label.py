@@ -29,16 +29,18 @@ class LabelSettings:
     Attributes:
         channels: of the convolutions.
         convolutions: 3x3 layers.
+        side: of the features that they read; with 28 instead of 14 these come from a finer level.
         dropout: share of the channels that training leaves out before the first of them, and before the last layer.
     """
 
     channels: int = 56
     convolutions: int = 2
+    side: int = 14
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or self.convolutions < 1:
-            raise ValueError("channels and convolutions must be from 1")
+        if min(self.channels, self.convolutions, self.side) < 1:
+            raise ValueError("channels, convolutions and side must be from 1")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout must be in [0, 1)")
 
@@ -49,11 +51,9 @@ class LabelHead(nn.Module):
     The main object is the largest: the mean tells how much there is of a class, the highest value what stands out.
     """
 
-    pooled = 14
-
     def __init__(self, channels: int, categories: Categories, settings: LabelSettings) -> None:
         super().__init__()
-        self.names, self.dropout = categories.names, settings.dropout
+        self.names, self.dropout, self.pooled = categories.names, settings.dropout, settings.side
         widths = [channels] + [settings.channels] * settings.convolutions
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
         self.logits = nn.Linear(2 * widths[-1], len(categories))
@@ -62,10 +62,10 @@ class LabelHead(nn.Module):
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, rois: Tensor) -> Tensor:
-        """(B, C, 14, 14) -> class logits (B, K)."""
+        """(B, C, side, side) -> class logits (B, K)."""
         x = F.dropout2d(rois, self.dropout, self.training)
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (B, channels, 14, 14)
+            x = F.relu(convolution(x))  # (B, channels, side, side)
         code = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
         logits: Tensor = self.logits(F.dropout(code, self.dropout, self.training))
         return logits.float()

@@ -59,6 +59,7 @@ class Recurrent(DenseNetwork):
         for module in self.f:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+        self.seen = receptive_field(self.f)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), sides multiples of ``stride`` -> logits (B, K, H, W); while training always interpolated."""
@@ -82,7 +83,7 @@ class Recurrent(DenseNetwork):
 
     def field(self, instances: int) -> Field:
         """What an output of so many instances sees."""
-        f, size = receptive_field(self.f), 1
+        f, size = self.seen, 1
         for _ in range(instances):
             size = f.size + (size - 1) * f.stride
         return Field(size, f.stride**instances)
@@ -113,6 +114,6 @@ class Recurrent(DenseNetwork):
         low_precision = torch.is_autocast_enabled(device) and not (self.float_on_cpu and device == "cpu")
         with torch.autocast(device, enabled=low_precision):
             scores: Tensor = self.f(state)
-        first = receptive_field(self.f).size // 2 - 1  # one before the centre of the first square
+        first = self.seen.size // 2 - 1  # one before the centre of the first square
         picture = F.avg_pool2d(F.avg_pool2d(state[:, self.classes :, first:, first:], 2, 1), 2)
         return torch.cat([scores, picture[..., : scores.shape[2], : scores.shape[3]]], 1)
