@@ -10,7 +10,6 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -20,14 +19,16 @@ from torch import Tensor, nn
 from benchmarks import plain, vision
 from benchmarks.ops import canvas, ellipses, random_boxes
 from benchmarks.timing import Case
-from segue.data.cells import NUCLEUS, make_cells
-from segue.engine.load import load
-from segue.engine.recipe import read_recipe
+from segue.data.cells import make_cells
+from segue.data.images import to_tensor
+from segue.data.toybox import render
+from segue.engine.load import load, load_trained
+from segue.engine.predictor import Predictor
 from segue.engine.region_predictor import RegionPredictor
 from segue.models.batch import Batch
+from segue.models.inference import Speed, number_format, optimise
 from segue.models.region_network import RegionNetwork
 from segue.models.settings import NetworkSettings
-from segue.models.zoo import find_model
 from segue.nn.fpn import PyramidSettings
 from segue.nn.normalise import normalise
 from segue.nn.resnet import BackboneSettings
@@ -36,7 +37,6 @@ from segue.structures import Categories, Masks, Regions, Scene
 from segue.tasks import BOXES, MASKS, Task
 
 CLASSES = Categories.from_names([f"class {i}" for i in range(90)])  # as many as COCO's label map has
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "nuclei.yaml"
 CANDIDATES = 1000  # boxes above the score threshold, before NMS
 
 TWINS: dict[str, Callable[..., Any]] = {
@@ -63,6 +63,13 @@ def plain_network(network: RegionNetwork) -> RegionNetwork:
     """A copy that works in NCHW memory order whatever comes in."""
     twin = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     twin.trunk.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),))
+    return twin
+
+
+def inference_form(network: RegionNetwork, dtype: torch.dtype = torch.float32) -> RegionNetwork:
+    """A copy as `segue.load` gives it."""
+    twin = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    optimise(twin, dtype)
     return twin
 
 
@@ -160,46 +167,69 @@ def limits(settings: NetworkSettings) -> dict[str, float]:
     }
 
 
-def predict(quick: bool) -> Case:
-    size = canvas(quick)
-    picture, settings = clouds(size), mask_rcnn(quick)
-    network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
-    text = f"{title(settings)}, {size[0]} × {size[1]}"
-    if vision.MISSING:
-        return against_plain(text, RegionPredictor("", network, CLASSES, [BOXES, MASKS]), picture)
-    score = network.heads["boxes"].settings.score
-    model = vision.network(network.state_dict(), len(CLASSES), size, box_score_thresh=score, **limits(settings)).eval()
+def predict(dtype: torch.dtype) -> Callable[[bool], Case]:
+    """A whole prediction, ours in that number format."""
+
+    def make(quick: bool) -> Case:
+        size = canvas(quick)
+        picture, settings = clouds(size), mask_rcnn(quick)
+        network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
+        ours = RegionPredictor("", inference_form(network, dtype), CLASSES, [BOXES, MASKS])
+        text, apart = f"{title(settings)}, {size[0]} × {size[1]}{bits(dtype)}", comparison(dtype)
+        if vision.MISSING:
+            trained = RegionPredictor("", network, CLASSES, [BOXES, MASKS])
+            return replace(against_plain(text, ours, trained, picture), difference=apart)
+        score = network.heads["boxes"].settings.score
+        limit = limits(settings)
+        model = vision.network(network.state_dict(), len(CLASSES), size, box_score_thresh=score, **limit).eval()
+
+        def theirs() -> Any:
+            with torch.inference_mode():
+                return model([picture.float() / 255])[0]
+
+        return Case(text, "torchvision", lambda: ours.predict(picture, threshold=0.0), theirs, apart)
+
+    return make
+
+
+def bundled(name: str, speed: Speed) -> Callable[[bool], Case]:
+    """A bundled model with all its heads, on its own kind of picture, against the plain form of its trained network."""
+
+    def make(quick: bool) -> Case:
+        side = 128 if quick else 512 if name == "nuclei" else 256
+        picture = make_cells(0, (side, side), (10, 20) if quick else (150, 200))[0]
+        if name == "toybox":
+            picture = to_tensor(render(5_000_000, (side, side)).image)
+        ours = load(name, "cpu", speed)
+        dtype = number_format(speed, torch.device("cpu"))
+        text = f"bundled {name}, {side} × {side}{bits(dtype)}"
+        return replace(
+            against_plain(text, ours, load_trained(name), picture, 0.5),
+            difference=comparison(dtype),
+        )
+
+    return make
+
+
+def bits(dtype: torch.dtype) -> str:
+    return "" if dtype == torch.float32 else ", in 16 bits against 32"
+
+
+def comparison(dtype: torch.dtype) -> Callable[[Any, Any], str]:
+    """What is said of the results: in 16 bits random weights amplify rounding, so that only trained ones tell."""
+    return alike if dtype == torch.float32 else lambda ours, theirs: "see docs/results.md for AP"
+
+
+def against_plain(text: str, ours: Predictor, trained: Predictor, picture: Tensor, threshold: float = 0.0) -> Case:
+    """A model's prediction against the plain form of the same."""
+    other = copy.copy(trained)
+    other.network = plain_network(trained.network)
 
     def theirs() -> Any:
-        with torch.inference_mode():
-            return model([picture.float() / 255])[0]
-
-    ours = RegionPredictor("", network.to(memory_format=torch.channels_last), CLASSES, [BOXES, MASKS])
-    return Case(text, "torchvision", lambda: ours.predict(picture, threshold=0.0), theirs, alike)
-
-
-def nuclei(quick: bool) -> Case:
-    """The bundled model where it is, else the network of its recipe with random weights, on drawn cells."""
-    side = 128 if quick else 512
-    picture, _ = make_cells(0, (side, side), (10, 20) if quick else (150, 200))
-    if find_model("nuclei").is_file():
-        return against_plain(f"bundled nuclei, {side} × {side}", load("nuclei", device="cpu"), picture, 0.5)
-    network = random_network(read_recipe(RECIPE).network, NUCLEUS, picture, 50 if quick else CANDIDATES)
-    predictor = RegionPredictor("nuclei", network, NUCLEUS, [BOXES, MASKS])
-    return against_plain(f"nuclei recipe, random weights, {side} × {side}", predictor, picture)
-
-
-def against_plain(text: str, predictor: RegionPredictor, picture: Tensor, threshold: float = 0.0) -> Case:
-    """A model's prediction against the plain form of the same."""
-    twin = plain_network(predictor.network)
-    other = RegionPredictor(predictor.name, twin, predictor.categories, predictor.tasks, predictor.resize)
-    predictor.network.to(memory_format=torch.channels_last)
-
-    def theirs() -> Scene:
         with plain_ops():
             return other.predict(picture, threshold=threshold)
 
-    return Case(text, "plain", lambda: predictor.predict(picture, threshold=threshold), theirs, alike)
+    return Case(text, "plain", lambda: ours.predict(picture, threshold=threshold), theirs, alike)
 
 
 def alike(ours: Any, theirs: Any) -> str:
@@ -226,33 +256,36 @@ def _found(result: Any) -> tuple[Tensor, Tensor, Tensor]:
     return result["boxes"], result["labels"] - 1, result["masks"][:, 0] >= 0.5
 
 
-def training(quick: bool) -> Case:
-    """Forward, backward and an SGD step on two pictures with twenty objects each."""
-    side, settings = 64 if quick else 512, mask_rcnn(quick)
-    pictures = torch.stack([clouds((side, side), seed) for seed in range(2)])
-    network = random_network(settings, CLASSES, pictures[0], 50).train()
-    batch = make_batch(network, pictures, 2 if quick else 20)
-    text = f"{title(settings)}, 2 × {side} × {side}"
-    if vision.MISSING:
-        twin = training_step(plain_network(network))
+def training(dtype: torch.dtype) -> Callable[[bool], Case]:
+    """Forward, backward and an SGD step on two pictures with twenty objects each, ours in mixed precision if asked."""
 
-        def theirs() -> Tensor:
-            with plain_ops():
-                return twin(batch)
+    def make(quick: bool) -> Case:
+        side, settings = 64 if quick else 512, mask_rcnn(quick)
+        pictures = torch.stack([clouds((side, side), seed) for seed in range(2)])
+        network = random_network(settings, CLASSES, pictures[0], 50).train()
+        batch = make_batch(network, pictures, 2 if quick else 20)
+        text = f"{title(settings)}, 2 × {side} × {side}{bits(dtype)}"
+        if vision.MISSING:
+            twin = training_step(plain_network(network))
 
-        against, apart = "plain", same_losses
-    else:
-        model = vision.network(network.state_dict(), len(CLASSES), (side, side), **limits(settings)).train()
-        step = training_step(model)
+            def theirs() -> Tensor:
+                with plain_ops():
+                    return twin(batch)
 
-        def theirs() -> Tensor:
-            return step([p.float() / 255 for p in pictures], targets(batch))
+            against, apart = "plain", same_losses
+        else:
+            model = vision.network(network.state_dict(), len(CLASSES), (side, side), **limits(settings)).train()
+            step = training_step(model)
 
-        against, apart = "torchvision", other_samples
-    network.to(memory_format=torch.channels_last)
-    ours = training_step(network)
-    channels_last = batch.to(torch.device("cpu"), channels_last=True)
-    return Case(text, against, lambda: ours(channels_last), theirs, apart)
+            def theirs() -> Tensor:
+                return step([p.float() / 255 for p in pictures], targets(batch))
+
+            against, apart = "torchvision", other_samples
+        ours = training_step(network.to(memory_format=torch.channels_last), dtype)
+        channels_last = batch.to(torch.device("cpu"), channels_last=True)
+        return Case(text, against, lambda: ours(channels_last), theirs, apart)
+
+    return make
 
 
 def same_losses(ours: Tensor, theirs: Tensor) -> str:
@@ -279,13 +312,14 @@ def targets(batch: Batch) -> list[dict[str, Tensor]]:
     return [{"boxes": p.boxes, "labels": p.labels + 1, "masks": p.masks.dense().byte()} for p in parts]
 
 
-def training_step(network: nn.Module) -> Callable[..., Tensor]:
+def training_step(network: nn.Module, dtype: torch.dtype = torch.float32) -> Callable[..., Tensor]:
     """Returns the sum of the losses. The rate is tiny, so that both sides go on doing the same; the work is not."""
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-9, momentum=0.9)
 
     def step(*given: Any) -> Tensor:
         torch.manual_seed(0)
-        total = torch.stack(list(network(*given).values())).sum()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            total = torch.stack([loss.float() for loss in network(*given).values()]).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()
@@ -294,5 +328,14 @@ def training_step(network: nn.Module) -> Callable[..., Tensor]:
     return step
 
 
-CASES: dict[str, Callable[[bool], Case]] = {"predict": predict, "nuclei": nuclei, "training": training}
+CASES: dict[str, Callable[[bool], Case]] = {
+    "predict": predict(torch.float32),
+    "predict_fast": predict(torch.bfloat16),
+    "nuclei": bundled("nuclei", "exact"),
+    "nuclei_fast": bundled("nuclei", "fast"),
+    "toybox": bundled("toybox", "exact"),
+    "toybox_fast": bundled("toybox", "fast"),
+    "training": training(torch.float32),
+    "training_mixed": training(torch.bfloat16),
+}
 """By name: called with ``quick``, it makes the network and the two sides."""

@@ -90,7 +90,7 @@ def test_plain_twins_follow_detectron2_where_asked() -> None:
 
 @pytest.mark.usefixtures("no_torchvision")
 def test_the_plain_network_sees_what_ours_sees() -> None:
-    case = networks.predict(True)
+    case = networks.CASES["predict"](True)
     text = case.difference(case.ours(), case.theirs())
     assert text.startswith("5 of 5 objects alike"), text
     for name in networks.TWINS:  # and the plain operations are gone again
@@ -100,7 +100,7 @@ def test_the_plain_network_sees_what_ours_sees() -> None:
 
 @pytest.mark.usefixtures("no_torchvision")
 def test_the_plain_training_step_has_our_loss() -> None:
-    case = networks.training(True)
+    case = networks.CASES["training"](True)
     torch.testing.assert_close(case.ours(), case.theirs(), atol=1e-3, rtol=1e-4)
 
 
@@ -110,7 +110,7 @@ def test_the_caption_head_is_all_that_its_network_has_more() -> None:
 
 
 def test_all_heads_together_see_the_same_objects() -> None:
-    case = heads_cost.toybox(True)
+    case = heads_cost.CASES["heads_cost"](True)
     assert re.fullmatch(r"[1-9]\d* objects in both, boxes 0.0e\+00 px", case.difference(case.ours(), case.theirs()))
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from segue.data.images import read_image, to_pil, to_tensor
 from segue.data.inputs import find_inputs, is_video
 from segue.data.video import frame_count, frame_rate, frames, is_ours, write_video
+from segue.engine.ahead import ahead
 from segue.engine.output import SceneWriter
 from segue.engine.page import PageWriter
 from segue.engine.picture import draw, overlay
@@ -111,12 +112,15 @@ def _predict_pictures(
 def _scenes(
     predictor: Predictor, pictures: Iterable[tuple[Tensor, str]], options: PredictOptions
 ) -> Iterator[tuple[Tensor, Scene]]:
-    """Decoded pictures with their scenes."""
+    """Decoded pictures with their scenes.
+
+    Reading, looking and what is done with a scene go on side by side; not with tiles, which are for pictures of which
+    memory has room for one.
+    """
     if options.tile is None:
-        yield from predictor.look(pictures, options.threshold, options.batch)
-    else:
-        for pixels, file in pictures:
-            yield pixels, predictor.tiled(pixels, options.tile, options.threshold, file)
+        return ahead(predictor.look(ahead(pictures), options.threshold, options.batch), 1)
+    side, threshold = options.tile, options.threshold
+    return ((pixels, predictor.tiled(pixels, side, threshold, file)) for pixels, file in pictures)
 
 
 def _decoded(paths: Sequence[Path], report: Report) -> Iterator[tuple[Tensor, str]]:
