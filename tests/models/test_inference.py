@@ -106,6 +106,12 @@ def test_fast_finds_nearly_the_same(name: str, picture: Tensor, monkeypatch: pyt
     assert (box_iou(sure.regions.boxes, found.regions.boxes).max(1).values > 0.8).all()
 
 
+def test_fast_finds_nothing_where_nothing_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "multiplies_bfloat16", lambda: True)
+    scene = segue.load(name, "cpu", "fast").predict(torch.full((3, 64, 64), 20, dtype=torch.uint8), threshold=0.99)
+    assert len(scene.regions) == 0
+
+
 def test_without_bfloat16_fast_is_exact_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "multiplies_bfloat16", lambda: False)
     with pytest.warns(UserWarning, match="fast is exact here"):

@@ -51,7 +51,8 @@ def test_a_fused_convolution_is_its_parts(
         last = torch.relu if relu else torch.clone
         torch.testing.assert_close(layer_of_both(x), last(plain), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(layer_of_both(x, other), last(plain + other), atol=1e-4, rtol=1e-4)
-    assert layer_of_both(x[:0]).shape == (0, *plain.shape[1:])
+    for dtype in (torch.float32, torch.bfloat16):
+        assert FusedConv(convolution, after, True, dtype)(x[:0]).shape == (0, *plain.shape[1:])
 
 
 @torch.no_grad()

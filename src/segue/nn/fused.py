@@ -31,7 +31,7 @@ class FusedConv(nn.Module):
     computes wide 3x3 layers in 32 bits by Winograd's way; elsewhere plain calls do the same.
 
     Attributes:
-        weight: (O, C / groups, k, k), with the norm in it.
+        weight: (O, C / groups, k, k), with the norm in it; of bfloat16 on a CPU in oneDNN's own layout.
         bias: (O,) or None.
         moved: the weight in Winograd's base, (36, C, O), or None where that does not pay.
         relu: clamp the result below at zero.
@@ -47,20 +47,31 @@ class FusedConv(nn.Module):
         self.stride, self.padding, self.dilation, self.groups = _numbers(c)
         weight, bias = folded(c, norm)
         tiled = dtype == torch.float32 and weight.device.type == "cpu" and suits_winograd(c)
-        self.register_buffer("weight", weight.to(dtype).contiguous(memory_format=torch.channels_last))
+        moved = winograd_weight(weight) if tiled else None
+        weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+        if dtype == torch.bfloat16 and weight.device.type == "cpu" and ONEDNN:  # in 32 bits it may choose a slow layout
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, c.padding, c.stride, c.dilation, c.groups)
+        self.register_buffer("weight", weight)
         self.register_buffer("bias", None if bias is None else bias.to(dtype))
-        self.register_buffer("moved", winograd_weight(weight) if tiled else None)
+        self.register_buffer("moved", moved)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B, C, H, W), and what to add before the ReLU (B, O, H', W') -> (B, O, H', W')."""
         x = x.to(self.weight.dtype)
         if self.moved is not None and x.shape[0] * (x.shape[2] // 4) * (x.shape[3] // 4) >= WINOGRAD_TILES:
             return winograd_conv(x, self.moved, self.bias, self.relu, residual)
-        if ONEDNN and x.device.type == "cpu" and x.numel():
-            return self._onednn(x, residual)
+        if ONEDNN and x.device.type == "cpu":
+            return self._onednn(x, residual) if x.numel() else self._nothing(x)
         out = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         out = out if residual is None else out.add_(residual)
         return out.relu_() if self.relu else out
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        """What comes out where nothing goes in, as of a picture without objects."""
+        numbers = zip(x.shape[2:], self.weight.shape[2:], self.stride, self.padding, self.dilation, strict=True)
+        return x.new_empty(
+            len(x), self.weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers)
+        )
 
     def _onednn(self, x: Tensor, residual: Tensor | None) -> Tensor:
         layer = self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
