@@ -68,7 +68,7 @@ class TrainingSettings:
         warmup: steps of linear warm-up.
         clip: largest gradient norm; 0 does not clip.
         ema: decay of the averaged weights that are scored and saved; 0 does not average.
-        precision: ``32``, ``bf16`` or ``16`` mixed precision.
+        precision: ``32``, ``bf16`` or ``16`` mixed precision; ``auto`` is bf16 on a device that multiplies it, else 32.
         channels_last: memory layout that convolutions like.
         workers: loader processes.
         seed: of everything random.
@@ -91,7 +91,7 @@ class TrainingSettings:
     warmup: int = 100
     clip: float = 0.0
     ema: float = 0.0
-    precision: Literal["32", "bf16", "16"] = "32"
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
     channels_last: bool = True
     workers: int = 0
     seed: int = 0

@@ -33,6 +33,7 @@ from segue.errors import DataError, RecipeError, TrainingError, UsageError
 from segue.files import atomic_write
 from segue.models.batch import Batch
 from segue.models.densecap import DenseCap, with_vocabulary
+from segue.models.inference import multiplies_bfloat16
 from segue.models.region_network import RegionNetwork
 from segue.models.semantic_network import SemanticNetwork
 from segue.models.weights import ModelFile, write_model
@@ -87,7 +88,7 @@ def train(recipe: Recipe, folder: Path, resume: bool = False, device: str = "aut
 
 def make_fabric(recipe: Recipe, device: str) -> Fabric:
     """One device, or one process per device where ``torchrun`` started several."""
-    pick_device(device)  # raises for one that is not there
+    target = pick_device(device)
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     accelerator = {"auto": "auto", "cuda": "gpu"}.get(device.split(":")[0], device)
     devices: Any = world if world > 1 or ":" not in device else [int(device.split(":")[1])]
@@ -95,10 +96,18 @@ def make_fabric(recipe: Recipe, device: str) -> Fabric:
         accelerator=accelerator,
         devices=devices,
         strategy="ddp" if world > 1 else "auto",
-        precision=PRECISION[recipe.training.precision],
+        precision=PRECISION[precision_on(target, recipe.training.precision)],
     )
     fabric.launch()
     return fabric
+
+
+def precision_on(device: torch.device, wanted: str) -> str:
+    """The precision that a recipe wants, ``auto`` decided for a device."""
+    if wanted != "auto":
+        return wanted
+    quick = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and multiplies_bfloat16()
+    return "bf16" if quick else "32"
 
 
 def start(recipe: Recipe, folder: Path, fabric: Fabric, resume: bool) -> Run:
