@@ -22,6 +22,7 @@ from segue.errors import DataError
 from segue.metrics.captions import CaptionAP
 from segue.nn.conventions import Conventions
 from segue.nn.language import Kind, beam_search, greedy, log_likelihood, make_decoder, sentence_loss
+from segue.nn.norm import initialise_convolutions
 from segue.nn.vocabulary import Vocabulary
 from segue.structures import Categories, Field, Regions, Scene
 from segue.tasks.task import RegionTask, Sampled
@@ -32,6 +33,7 @@ class CaptionSettings:
     """Recipe values of the caption head. DenseCap has 4096 channels and a dropout of 0.5.
 
     Attributes:
+        convolutions: 3x3 layers at the beginning, with as many channels as the pyramid.
         channels: of the two fully connected layers; the second gives the region's code.
         dropout: share of their values that training leaves out.
         decoder: what makes a sentence of a code.
@@ -44,6 +46,7 @@ class CaptionSettings:
         words: the vocabulary; filled from the training captions where empty.
     """
 
+    convolutions: int = 0
     channels: int = 1024
     dropout: float = 0.0
     decoder: Kind = "lstm"
@@ -56,6 +59,8 @@ class CaptionSettings:
     words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.convolutions < 0:
+            raise ValueError("convolutions must not be below 0")
         for key in ("channels", "hidden", "embedding", "longest", "beams", "threshold"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1")
@@ -66,7 +71,10 @@ class CaptionSettings:
 
 
 class CaptionHead(nn.Module):
-    """Two fully connected layers give a region's code, from which a decoder tells its sentence word by word."""
+    """Two fully connected layers give a region's code, from which a decoder tells its sentence word by word.
+
+    Convolutions may come before them, which know what a colour is wherever in the region it lies.
+    """
 
     pooled = 7
 
@@ -76,6 +84,8 @@ class CaptionHead(nn.Module):
         super().__init__()
         s = self.settings = settings
         self.vocabulary = Vocabulary(s.words, s.longest)
+        self.convolutions = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(s.convolutions))
+        initialise_convolutions(self.convolutions)
         self.fc1 = nn.Linear(channels * self.pooled**2, s.channels)
         self.fc2 = nn.Linear(s.channels, s.channels)
         for layer in (self.fc1, self.fc2):
@@ -85,7 +95,10 @@ class CaptionHead(nn.Module):
 
     def forward(self, rois: Tensor) -> Tensor:
         """(R, C, 7, 7) -> codes (R, D)."""
-        x = F.dropout(F.relu(self.fc1(rois.flatten(1))), self.settings.dropout, self.training)
+        x = rois
+        for convolution in self.convolutions:
+            x = F.relu(convolution(x))  # (R, C, 7, 7)
+        x = F.dropout(F.relu(self.fc1(x.flatten(1))), self.settings.dropout, self.training)
         return F.dropout(F.relu(self.fc2(x)), self.settings.dropout, self.training)
 
     def losses(self, raw: Tensor, regions: Sampled, truth: Regions) -> dict[str, Tensor]:
