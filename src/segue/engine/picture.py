@@ -1,8 +1,9 @@
-"""A Scene painted over its picture, or saved beside it."""
+"""A Scene painted over its picture, shown in a notebook, or saved beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from segue.engine.output import SceneWriter
 from segue.errors import ImageError
 from segue.structures import Scene
 from segue.tasks import ImageTask, PixelTask, RegionTask, Task, known_tasks
+
+WIDEST = 1024
+"""Pixels of the longer side in a notebook, which keeps every picture that it has shown."""
+GRAY = (128, 128, 128)
 
 
 def draw(scene: Scene, image: str | Path | Image.Image | Any, tasks: Sequence[Task] | None = None) -> Image.Image:
@@ -67,12 +72,30 @@ def save(scene: Scene, folder: str | Path) -> None:
     Raises:
         UsageError: the folder cannot be written, or the file holds another picture now.
     """
-    try:
-        image = to_pil(read_image(scene.file)) if scene.file else None
-    except ImageError:
-        image = None
+    image = picture_of(scene)
     with SceneWriter(Path(folder), "", tasks_of(scene)) as writer:
         writer.add(scene, overlay(scene, image) if image else None, image)
+
+
+def shown(scene: Scene) -> bytes:
+    """A PNG of what `overlay` makes of a scene, its longer side at most `WIDEST` pixels.
+
+    The picture is that of the scene's file; a gray one, where that cannot be read any more or has another size now.
+    """
+    size, image = (scene.size[1], scene.size[0]), picture_of(scene)
+    painted = overlay(scene, image if image is not None and image.size == size else Image.new("RGB", size, GRAY))
+    painted.thumbnail((WIDEST, WIDEST))
+    buffer = BytesIO()
+    painted.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def picture_of(scene: Scene) -> Image.Image | None:
+    """The picture in a scene's file; None where it names no file, or none that can be read."""
+    try:
+        return to_pil(read_image(scene.file)) if scene.file else None
+    except ImageError:
+        return None
 
 
 def tasks_of(scene: Scene) -> list[Task]:

@@ -69,9 +69,15 @@ class Scene:
         Raises:
             UsageError: the folder cannot be written, or the file holds another picture now.
         """
-        from segue.engine.picture import save  # the one import that goes up: drawing and writing know the tasks
+        from segue.engine.picture import save  # these imports alone go up: drawing and writing know the tasks
 
         save(self, Path(folder))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the scene over its picture, or over gray where ``file`` cannot be read any more."""
+        from segue.engine.picture import shown
+
+        return shown(self)
 
     def __repr__(self) -> str:
         h, w = self.size
