@@ -38,6 +38,11 @@ def frames(path: str | os.PathLike[str]) -> Iterator[tuple[int, Tensor]]:
             raise ImageError("the video holds no frame", where=path, cure="copy it again")
 
 
+def named_frames(path: str | os.PathLike[str]) -> Iterator[tuple[Tensor, str]]:
+    """As `frames`, each with ``path#number`` as its name."""
+    return ((pixels, f"{os.fspath(path)}#{number}") for number, pixels in frames(path))
+
+
 def frame_count(path: str | os.PathLike[str]) -> int | None:
     """How many frames the file says it has, for a progress bar; None where it does not say. Raises as `frames`."""
     with _opened(path) as (_, stream):

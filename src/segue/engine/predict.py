@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from segue.data.images import read_image, to_pil, to_tensor
 from segue.data.inputs import find_inputs, is_video
-from segue.data.video import frame_count, frame_rate, frames, is_ours, write_video
+from segue.data.video import frame_count, frame_rate, is_ours, named_frames, write_video
 from segue.engine.ahead import ahead
 from segue.engine.output import SceneWriter
 from segue.engine.page import PageWriter
@@ -138,8 +138,7 @@ def _predict_video(
     """Every frame becomes a scene ``name#number``; the overlays become one video."""
 
     def overlays() -> Iterator[Tensor]:
-        named = ((pixels, f"{path}#{number}") for number, pixels in frames(path))
-        scenes = _scenes(predictor, named, options)
+        scenes = _scenes(predictor, named_frames(path), options)
         for pixels, scene in tqdm(scenes, total=frame_count(path), desc=path.name, unit="frame", disable=None):
             writer.add(scene)
             report.regions += len(scene.regions)

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from segue.data.images import read_image, to_tensor
+from segue.data.inputs import is_video
+from segue.data.video import named_frames
 from segue.errors import UsageError
 from segue.structures import Categories, Scene
 from segue.tasks import PixelTask, Task
@@ -114,26 +116,42 @@ class Predictor(ABC):
         chosen.tasks = [task for task in self.tasks if task.name in needed.union(names) or task.selects]
         return chosen
 
-    def predict(self, pictures: Picture | Sequence[Picture], threshold: float = 0.5, batch: int = 1) -> Any:
-        """Scenes of pictures: one for one picture, a list for a list.
+    def predict(
+        self, pictures: Picture | Sequence[Picture] | Iterator[Picture], threshold: float = 0.5, batch: int = 1
+    ) -> Any:
+        """Scenes of pictures: one for one picture, a list for a list, and as of `stream` for a generator or a video.
 
         Args:
-            pictures: a path, PIL image, (H, W, 3) or (H, W) array, (3, H, W) uint8 tensor, or a list of these.
+            pictures: a path, PIL image, (H, W, 3) RGB or (H, W) array, (3, H, W) uint8 tensor, a list or a generator of
+                these, or the path of a video.
             threshold: detections with a lower score are left out.
             batch: pictures of equal size that go through the network together.
 
         Raises:
-            ImageError: a file is not a readable picture.
-            UsageError: a picture is of no known kind.
+            ImageError: a file is not a readable picture or video.
+            UsageError: a picture is of no known kind, or PyAV is missing for a video.
         """
-        if _is_list(pictures):
+        if isinstance(pictures, list | tuple):
             return list(self.stream(pictures, threshold, batch))
+        if isinstance(pictures, Iterator) or _is_video(pictures):
+            return self.stream(pictures, threshold, batch)  # type: ignore[arg-type]
         return next(self.stream([pictures], threshold, batch))  # type: ignore[list-item]
 
-    def stream(self, pictures: Sequence[Picture], threshold: float = 0.5, batch: int = 1) -> Iterator[Scene]:
-        """As `predict`, but one Scene after the other, in order, with only a batch in memory."""
-        decoded = ((_decode(p), str(p) if isinstance(p, str | Path) else None) for p in pictures)
-        return (scene for _, scene in self.look(decoded, threshold, batch))
+    def stream(
+        self, pictures: Iterable[Picture] | str | Path, threshold: float = 0.5, batch: int = 1
+    ) -> Iterator[Scene]:
+        """One Scene after the other, in order, with only a batch of pictures in memory.
+
+        Args:
+            pictures: as of `predict`, of any number: those of a generator are asked for as scenes are. A path is that
+                of a video, whose scenes have ``path#number`` as their file.
+            threshold: as of `predict`.
+            batch: as of `predict`.
+
+        Raises:
+            As `predict`, when it comes to the picture.
+        """
+        return (scene for _, scene in self.look(_decoded(pictures), threshold, batch))
 
     def look(
         self, pictures: Iterable[tuple[Tensor, str | None]], threshold: float = 0.5, batch: int = 1
@@ -162,8 +180,17 @@ def pick_device(name: str) -> torch.device:
     raise UsageError(f"no device {name!r} here", where="--device", cure="use auto, cpu, cuda, cuda:N or mps")
 
 
-def _is_list(pictures: Any) -> TypeGuard[Sequence[Picture]]:
-    return isinstance(pictures, list | tuple)
+def _is_video(pictures: Any) -> bool:
+    return isinstance(pictures, str | Path) and is_video(pictures)
+
+
+def _decoded(pictures: Any) -> Iterator[tuple[Tensor, str | None]]:
+    """Pictures, or the frames of a video, (3, H, W) uint8 with their files."""
+    if _is_video(pictures):
+        yield from named_frames(pictures)
+        return
+    for picture in [pictures] if isinstance(pictures, str | Path) else pictures:
+        yield _decode(picture), str(picture) if isinstance(picture, str | Path) else None
 
 
 def _decode(picture: Any) -> Tensor:
