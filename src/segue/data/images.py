@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ UPRIGHT = {
 """What to do with the stored pixels for each EXIF orientation (Exif 2.32, section 4.6.4 A); 1 is upright."""
 
 Path_ = str | os.PathLike[str]
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Filters of warnings are the process's: two threads that set them aside at once may leave them aside for good."""
 
 
 def read_image(path: Path_) -> Tensor:
@@ -201,7 +205,7 @@ def _opened(path: Path_) -> Iterator[Image.Image]:
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]  # not every build of Pillow has all
     try:
-        with warnings.catch_warnings():
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # size is checked here, and odd metadata does not concern anyone
             with Image.open(path, formats=formats) as image:
                 _check_header(image)
