@@ -14,7 +14,7 @@ from segue.drawing.page import LONGEST, WIDEST, Section, caption_part, escaped, 
 from segue.errors import UsageError
 from segue.structures import Categories, Regions, Scene
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

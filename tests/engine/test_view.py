@@ -17,7 +17,7 @@ from segue.engine.view import DISPLAYS, metric_rows, notes, sure
 from segue.errors import DataError
 from segue.models.weights import ModelFile, write_model
 from segue.structures import Camera, Categories, Category, Masks, Mesh, Regions, Scene, Segments
-from segue.tasks import BOXES, CAPTIONS, KEYPOINTS, MASKS, MESHES, PANOPTIC
+from segue.tasks import BOXES, CAPTIONS, KEYPOINTS, LABEL, MASKS, MESHES, PANOPTIC
 
 DOG = Category("dog", 1, keypoints=("left_ear", "right_ear"), skeleton=((0, 1),))
 CLASSES = Categories((DOG, Category("sky", 2, isthing=False)))
@@ -108,6 +108,21 @@ def test_results_with_everything(recorded: Callable[..., Recording], tmp_path: P
     [matrix] = [m for m in found.values["/camera:Pinhole:image_from_camera"] if m]
     assert matrix[0] == [50, 0, 0, 0, 50, 0, 20, 15, 1]  # column by column
     assert found.timelines["/camera/picture/boxes"] >= {"picture"}
+
+
+def test_markup_and_quotes_stay_words(recorded: Callable[..., Recording], tmp_path: Path) -> None:
+    image, word = tmp_path / """it's "mine" & <b>.png""", "<script>alert('x')</script> & [b](http://c)"
+    Image.new("RGB", (40, 30)).save(image)
+    box = torch.tensor([[5.0, 5, 15, 15]])
+    regions = Regions(box, torch.tensor([0]), torch.tensor([0.9]), captions=[word])
+    classes = Categories.from_names([word])
+    scenes = [Scene((30, 40), classes, each, label=word, file=str(image)) for each in (regions, Regions.empty())]
+    write_scenes(scenes, tmp_path / "out", "mine", [BOXES, CAPTIONS, LABEL])
+    found = recorded(tmp_path / "out")
+    told = [text for [text] in found.values["/regions:TextDocument:text"]]
+    assert told == [f"{image} 40x30 {word}\n1. {word} 0.90, {word}", f"{image} 40x30 {word}"]
+    assert found.values["/regions:TextDocument:media_type"] == [["text/plain"]] * 2
+    assert found.values["/camera/picture/boxes:Boxes2D:labels"] == [[f"{word} 0.90"]]
 
 
 def test_pictures_through_a_model(recorded: Callable[..., Recording], cells: Path, model_file: Path) -> None:

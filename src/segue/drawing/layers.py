@@ -15,9 +15,10 @@ from segue.structures import Scene
 Paint = Callable[[Image.Image, Scene], Image.Image]
 
 SWITCH_STYLE = """
-.switches { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: .6rem 0;
-  background: Canvas; border: 0; margin: 0; }
-.switches label { cursor: pointer; }
+:root { --bar: 2.75rem; }
+.switches { position: sticky; top: 0; z-index: 2; display: flex; gap: 1rem; align-items: center; height: var(--bar);
+  min-width: 0; margin: 0; padding: 0; border: 0; overflow-x: auto; background: Canvas; }
+.switches label { flex: none; cursor: pointer; }
 """
 
 SWITCH_SCRIPT = """

@@ -32,8 +32,8 @@ STEPS = 65535
 def mesh_part(scene: Scene, image: Image.Image) -> Part:
     """The meshes to turn, with the photo behind them.
 
-    The view begins where the camera stood. Dragging and arrow keys turn, the wheel and + and - come nearer, a double
-    click goes back. A browser without WebGL says so.
+    The view begins where the camera stood. Dragging and arrow keys turn, + and - and, once it was clicked, the wheel
+    come nearer, a double click goes back. A browser without WebGL says so.
 
     Args:
         scene: with meshes; those without camera, faces or place before the camera are left out.

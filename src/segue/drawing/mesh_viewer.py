@@ -6,8 +6,9 @@ the middle of its meshes, seen by the camera of the photo, and comes nearer by p
 """
 
 STYLE = """
-canvas.mesh { display: block; width: 100%; max-height: 88vh; object-fit: contain; cursor: grab;
-  touch-action: pan-y; border-radius: .25rem; background: #8882; }
+canvas.mesh { display: block; position: relative; z-index: 1; width: 100%; max-width: 32rem; max-height: 84vh;
+  object-fit: contain; cursor: grab; touch-action: pan-y; border-radius: .25rem;
+  background: color-mix(in srgb, #888 13%, Canvas); }
 canvas.mesh[hidden] { display: none; }
 canvas.mesh:active { cursor: grabbing; }
 canvas.mesh:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
@@ -17,7 +18,9 @@ SCRIPT = """
 (() => {
   "use strict";
   const NEAR = .02, SWAY = .5;
-  const HINT = "Drag to turn, wheel to zoom, double-click to go back.", LOST = "The browser gave up this view.";
+  const LOST = "The browser gave up this view.";
+  const HINT = matchMedia("(hover: none)").matches ? "Drag to turn." :
+    "Drag to turn, then the wheel zooms and a double click goes back.";
   const views = [], calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const screen = document.createElement("canvas");
   const gl = screen.getContext("webgl", { antialias: true, alpha: true });
@@ -211,8 +214,11 @@ SCRIPT = """
       last = [event.clientX, event.clientY];
     });
     for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, () => { last = null; });
-    canvas.addEventListener("wheel", event => { event.preventDefault(); zoom(Math.exp(event.deltaY / 800)); },
-                            { passive: false });
+    canvas.addEventListener("wheel", event => {
+      if (document.activeElement !== canvas) return;  // who only scrolls past must not be held up
+      event.preventDefault();
+      zoom(Math.exp(event.deltaY / 800));
+    }, { passive: false });
     canvas.addEventListener("dblclick", () => { start(view); change({}); });
     const keys = { ArrowLeft: () => turn(-.1, 0), ArrowRight: () => turn(.1, 0), ArrowUp: () => turn(0, -.1),
                    ArrowDown: () => turn(0, .1), "+": () => zoom(.9), "-": () => zoom(1.1) };

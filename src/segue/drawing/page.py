@@ -29,17 +29,20 @@ STYLE = """
 :root { color-scheme: light dark; font: 16px/1.45 system-ui, sans-serif; }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+small { opacity: .65; }
 section { border-top: 1px solid #8885; padding: 1rem 0 1.5rem; }
 [hidden] { display: none !important; }
-.pair { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 1rem; align-items: start; }
-figure { position: sticky; top: .5rem; margin: 0;
-  width: min(100%, max(var(--width) * 1px, 32rem), 88vh * var(--width) / var(--height)); }
+.pair { display: flex; gap: .5rem 1.5rem; align-items: flex-start; }
+.pair > div { flex: 1; min-width: 0; max-width: 40rem; }
+.pair p { margin: .4rem 0 .8rem; font-size: .875rem; opacity: .7; }
+figure { flex: none; position: sticky; top: calc(var(--bar, 0px) + .25rem); margin: 0;
+  width: min(60%, max(var(--width) * 1px, 32rem), 84vh * var(--width) / var(--height)); }
 img { display: block; width: 100%; height: auto; }
 img + img { position: absolute; inset: 0; height: 100%; }
 @media (max-width: 44rem) {
   body { padding: .6rem; }
-  .pair { grid-template-columns: minmax(0, 1fr); gap: .5rem; }
-  figure { top: 0; z-index: 1; width: min(100%, 50vh * var(--width) / var(--height)); }
+  .pair { flex-direction: column; align-items: stretch; }
+  figure { z-index: 1; width: min(100%, 50vh * var(--width) / var(--height)); }
 }
 """
 
@@ -54,7 +57,7 @@ button { all: unset; box-sizing: border-box; display: block; width: 100%; paddin
   max-height: 14rem; overflow-y: auto; }
 button.lit { background: color-mix(in srgb, var(--color) 22%, transparent); }
 button:focus-visible { outline: 2px solid currentColor; outline-offset: 1px; }
-bdi { display: block; } small { opacity: .65; }
+li bdi { display: block; }
 """
 
 CAPTION_SCRIPT = """
