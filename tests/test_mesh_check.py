@@ -151,6 +151,20 @@ def test_from_a_data_set_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (content["model"], content["images"], content["score"], content["iou"]) == ("oracle", 2, 0.5, 0.5)
 
 
+def test_only_voxels_need_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_toybox(tmp_path / "toys", Order(train=0, val=1, size=64, seed=4))
+    command = ["mesh_check.py", "--data", f"{tmp_path / 'toys'}:val"]
+    monkeypatch.setattr(sys, "argv", [*command, "--voxels", "8"])
+    main()
+    assert "| object | Euler number |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    assert "name a model, or give --voxels" in capsys.readouterr().err
+
+
 def test_true_shapes_in_voxels(tmp_path: Path) -> None:
     write_toybox(tmp_path / "toys", Order(train=0, val=3, size=64, seed=4))
     found = list(voxelised(f"{tmp_path / 'toys'}:val", 2, 24))

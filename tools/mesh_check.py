@@ -1,7 +1,7 @@
 """How often meshes of Toybox keep the holes of their objects, and make no others: writes results/mesh_check.json.
 
     SEGUE_DATA=... python tools/mesh_check.py runs/toybox_all --data toybox:val --limit 200
-    SEGUE_DATA=... python tools/mesh_check.py toybox --voxels 24   # how many could be right at most: only printed
+    SEGUE_DATA=... python tools/mesh_check.py --voxels 24   # how many could be right at most: only printed
 
 An annotated object counts as detected where a region of its class with a score of at least 0.5 has an IoU of at least
 0.5 with its box; regions take objects as in `segue.metrics.ranking.greedy`. The mesh of a detected object is right
@@ -74,7 +74,7 @@ class Counts:
 def main() -> None:
     """Parse, predict, count, write."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("model", help="a zoo name, a .safetensors file or a run folder")
+    parse.add_argument("model", nargs="?", help="a zoo name, a .safetensors file or a run folder")
     parse.add_argument("--data", default="toybox:val", help="a split of Toybox (toybox:val)")
     parse.add_argument("--limit", type=int, metavar="N", help="look at the first N pictures only")
     parse.add_argument("--voxels", type=int, metavar="V", help="of the true shapes put into V^3 voxels, not of a model")
@@ -83,6 +83,8 @@ def main() -> None:
     if options.voxels is not None:
         print("\n".join(table(count(voxelised(options.data, options.limit, options.voxels)))))
         return
+    if options.model is None:
+        parse.error("name a model, or give --voxels")
     predictor = load(options.model).only(["meshes"])
     dataset = open_dataset(options.data, parsers_of([BOXES]))
     images = len(dataset) if options.limit is None else min(options.limit, len(dataset))

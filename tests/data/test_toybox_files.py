@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from segue.cli import main
-from segue.data.dataset import open_dataset
+from segue.data.dataset import check_dataset, open_dataset
 from segue.data.panoptic import open_panoptic
 from segue.data.toybox import THINGS, TOYBOX, caption, render, write
 from segue.data.toybox.bridge import to_scene
 from segue.data.toybox.entries import DOCUMENTS, Address, picture_rows
 from segue.data.toybox.write import SPAN, Order, write_toybox
-from segue.errors import UsageError
+from segue.errors import DataError, UsageError
 from segue.tasks import all_tasks
 
 ORDER = Order(train=6, val=2, size=64, seed=1)
@@ -212,8 +212,12 @@ def test_a_lost_picture_is_made_again(tmp_path, monkeypatch, renders):
         patch.setattr(write, "_assemble", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_toybox(tmp_path, order)
+    for ask in (lambda name: open_dataset(name, {}), check_dataset):
+        with pytest.raises(DataError, match=r"is not finished; run the `segue data make`"):
+            ask(f"{tmp_path}:train")
     (tmp_path / "images/train/000002.png").unlink()
     write_toybox(tmp_path, order)
+    assert len(open_dataset(f"{tmp_path}:train", {})) == 2
     assert renders == [0, 1, 1]
     assert (tmp_path / "images/train/000002.png").is_file()
 

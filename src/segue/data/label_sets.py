@@ -13,7 +13,7 @@ from tqdm import tqdm
 from segue.data.check import Fault, Report
 from segue.data.images import image_size, read_image
 from segue.data.label_maps import LabelMapError
-from segue.data.layout import annotation_file, choose, picture_folder, resolve, splits
+from segue.data.layout import UNFINISHED, annotation_file, choose, picture_folder, resolve, splits
 from segue.data.panoptic import is_panoptic, read_panoptic
 from segue.data.records import UNLABELLED, Dataset, LabelMaps, Parser, Record
 from segue.data.semantic_layouts import Layout, Pair, find_layout
@@ -54,6 +54,9 @@ def find_label_set(reference: str, images: str | None = None, need_images: bool 
     """
     (place, split), folder = resolve(reference), picture_folder(images)
     if place.is_dir() and not splits(place):
+        if (place / UNFINISHED).is_dir():  # its maps are there, and what they mean is not
+            cure = "run the `segue data make` that began it again; it goes on where it was"
+            raise DataError("this data set is not finished", where=place, cure=cure)
         layout = find_layout(place, folder)
         return None if layout is None else LabelSet(place, layout, _split(layout, split, place))
     path = place if place.is_file() else annotation_file(place, split)

@@ -22,6 +22,9 @@ MESHES = "pix3d_"
 BESIDE = (PANOPTIC, CAPTIONS, DESCRIPTIONS)
 """Other files about the pictures of ``instances_SPLIT.json`` that can be opened by themselves."""
 
+UNFINISHED = ".parts"
+"""Folder inside a data set that is still being made, or was interrupted."""
+
 CLASS_FILES = ("classes.json", "dataset_meta.json")
 """JSON files that list the classes of label maps."""
 

@@ -28,6 +28,8 @@ SENSOR = 32.0
 OURS = torch.tensor([-1.0, -1.0, 1.0])
 """Times Pix3D's camera coordinates: those of `Mesh`."""
 
+BEFORE = "correct its pose, or leave its mesh out: no picture shows what is behind"
+
 LOOSE = 1e-3  # how far the axes of a rotation may be from orthonormal
 
 
@@ -53,6 +55,9 @@ class Placed(TypedDict):
 
 def read_meshes(annotations: Sequence[Annotation]) -> list[Mesh] | None:
     """The mesh of each annotation (see `Placed`), read from its file; an empty one where an annotation has none.
+
+    Each lies before the camera as a whole: what is beside or behind it has no place in the picture, since that is found
+    by dividing by the depth, and with the place go the features of a vertex and the frustum that holds the object.
 
     Returns:
         one each, in the camera coordinates of `Mesh`; None where no annotation has any.
@@ -136,7 +141,7 @@ def _read(placed: Placed) -> Mesh:
     rotation, translation = torch.tensor(placed["rotation"]), torch.tensor(placed["translation"])
     vertices = (vertices @ rotation.T + translation) * OURS
     if vertices[:, 2].min() <= 0:
-        raise DataError("a part of the object is not before the camera", where=placed["file"], cure="correct its pose")
+        raise DataError("a part of the object is not before the camera", where=placed["file"], cure=BEFORE)
     filling = None
     if "voxels" in placed:
         filling = (read_voxels(Path(placed["voxels"])) @ rotation.T + translation) * OURS

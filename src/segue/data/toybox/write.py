@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from segue.data.layout import UNFINISHED
 from segue.data.panoptic_write import map_picture
 from segue.data.toybox.bridge import to_scene
 from segue.data.toybox.entries import DOCUMENTS, Address, Row, document, obj_text, picture_rows
@@ -25,7 +26,6 @@ from segue.errors import UsageError
 from segue.files import atomic_write, cannot_write
 
 STAMP = "annotations/toybox.json"
-PARTS = ".parts"
 SPAN = 2**24  # scene numbers that a split has to itself; as many pictures fit in
 
 
@@ -78,7 +78,7 @@ class Job:
     @property
     def part(self) -> Path:
         """The file that keeps what the JSON files will say of it."""
-        return self.folder / PARTS / self.address.split / f"{self.address.name}.json"
+        return self.folder / UNFINISHED / self.address.split / f"{self.address.name}.json"
 
     @property
     def done(self) -> bool:
@@ -112,7 +112,7 @@ def write_toybox(folder: str | os.PathLike[str], order: Order, workers: int | No
     _make_all([job for job in jobs if not job.done], len(jobs), workers or os.cpu_count() or 1)
     for split in ("train", "val"):
         _assemble(folder, split, [job.part for job in jobs if job.address.split == split])
-    shutil.rmtree(folder / PARTS)
+    shutil.rmtree(folder / UNFINISHED)
 
 
 def _claim(folder: Path, order: Order) -> bool:
@@ -124,10 +124,10 @@ def _claim(folder: Path, order: Order) -> bool:
     if earlier and (earlier.train > order.train or earlier.val > order.val):
         what = f"the folder holds {earlier.train} pictures of train and {earlier.val} of val"
         raise UsageError(what, where=folder, cure="ask for as many or more, or name another folder")
-    if earlier == order and not (folder / PARTS).exists():
+    if earlier == order and not (folder / UNFINISHED).exists():
         return False
     try:
-        (folder / PARTS).mkdir(parents=True, exist_ok=True)
+        (folder / UNFINISHED).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
     atomic_write(folder / STAMP, json.dumps(asdict(order)).encode())
@@ -140,7 +140,7 @@ def _earlier(folder: Path) -> Order | None:
     try:
         if stamp.exists():
             return Order(**json.loads(stamp.read_text()))
-        if not folder.exists() or not any(path.name != PARTS for path in folder.iterdir()):
+        if not folder.exists() or not any(path.name != UNFINISHED for path in folder.iterdir()):
             return None
     except (OSError, ValueError, TypeError, UsageError):  # what is there makes no sense
         pass
