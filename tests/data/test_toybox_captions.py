@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from segue.data.toybox import render
-from segue.data.toybox.captions import Fact, caption, compose, read_fact, relations
+from segue.data.toybox.captions import Fact, caption, compose, read_fact, relations, truths
 from segue.data.toybox.chance import Dice
 
 SIZE = (96, 96)
@@ -128,3 +128,25 @@ def test_a_lonely_thing_is_placed_in_the_picture():
 
 def test_nothing_to_say_about_nothing():
     assert compose([], 100, Dice(0)) == []
+
+
+def test_all_truths_are_what_any_dice_could_say(samples):
+    for sample in samples:
+        facts = [read_fact(thing) for thing in sample.things]
+        all_true = truths(facts, SIZE[1])
+        assert {c.text for about in caption(sample) for c in about} <= all_true
+    said = {c.text for seed in range(400) for about in compose(facts, SIZE[1], Dice(seed)) for c in about}
+    assert said <= all_true
+    related = {text for text in all_true if not text.endswith("of the picture")}
+    assert related <= said  # with dice enough, everything comes up
+
+
+def test_truths_of_two_things_side_by_side():
+    mug = fact([0, 40, 10, 60], (-0.5, 1.0), details=("small", "", ""))
+    lamp = fact([80, 40, 96, 60], (0.5, 1.0), noun="lamp", color="blue", ground="sand")
+    assert truths([mug], 96) == {"a small red mug on the grass", "a small red mug on the left of the picture"}
+    both = truths([mug, lamp], 96)
+    assert {"a red mug left of a lamp", "a small red mug on the grass left of a blue lamp"} <= both
+    assert "a blue lamp on the sand right of a red mug" in both
+    assert not [text for text in both if "mug right" in text or "behind" in text or "next" in text]
+    assert len(both) == 4 + 8 + 4  # the lamp has no size to say

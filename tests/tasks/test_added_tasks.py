@@ -81,7 +81,12 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Broken:
         (
             'TASK = RegionTask("weight", Settings, Head, parse, metrics=(Mean,), to_json=to_json)',
             "TASK = 3",
-            "is not a",
+            "is not a RegionTask but int",
+        ),
+        (
+            'TASK = RegionTask("weight", Settings, Head, parse, metrics=(Mean,), to_json=to_json)',
+            "from segue.tasks import LABEL as TASK",
+            "is not a RegionTask but ImageTask",
         ),
         ('RegionTask("weight"', 'RegionTask("masks"', "is called 'masks', as something else is"),
         ('RegionTask("weight"', 'RegionTask("semantic"', "is called 'semantic', as something else is"),

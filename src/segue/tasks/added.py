@@ -41,7 +41,7 @@ def load_added(points: Iterable[EntryPoint]) -> list[RegionTask]:
 
 def _fault(task: Any, taken: Collection[str]) -> str | None:
     if not isinstance(task, RegionTask):
-        return "is not a RegionTask"
+        return f"is not a RegionTask but {_kind(task)}; only those can be added"
     if not isinstance(task.name, str) or not task.name.isidentifier():
         return f"is called {task.name!r}, which is no name"
     if task.name in taken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations, product
 from typing import Literal
 
 import numpy as np
@@ -85,11 +86,22 @@ def compose(facts: Sequence[Fact], width: int, dice: Dice) -> list[list[Caption]
     for i, fact in enumerate(facts):
         related = [(r, j) for j in range(len(facts)) if j != i for r in relations(fact, facts[j])]
         said = [Caption(f"{_in_full(fact)} on the {fact.ground}")]
-        said += [_related(fact, facts, *pair, dice) for pair in dice.shuffled(related)[:2]]
+        for relation, j in dice.shuffled(related)[:2]:
+            ground, size, color = (dice.chance(share) for share in (0.5, 0.5, 0.6))
+            said.append(Caption(_related(fact, facts[j], relation, ground, size, color), relation, j))
         if len(said) < 2:
-            said.append(Caption(f"{_in_short(fact, True)} {_part(fact, width)} of the picture"))
+            said.append(Caption(_placed(fact, width)))
         everything.append(said)
     return everything
+
+
+def truths(facts: Sequence[Fact], width: int) -> set[str]:
+    """Every sentence that `compose` could say of a picture."""
+    told = {f"{_in_full(fact)} on the {fact.ground}" for fact in facts} | {_placed(fact, width) for fact in facts}
+    ways = list(product((False, True), repeat=3))
+    for one, other in permutations(facts, 2):
+        told |= {_related(one, other, relation, *way) for relation in relations(one, other) for way in ways}
+    return told
 
 
 def relations(one: Fact, other: Fact) -> list[Relation]:
@@ -109,12 +121,15 @@ def relations(one: Fact, other: Fact) -> list[Relation]:
     return found
 
 
-def _related(fact: Fact, facts: Sequence[Fact], relation: Relation, other: int, dice: Dice) -> Caption:
-    """A sentence with a relation: with the ground or without, and with the other thing's colour or without."""
-    ground = f" on the {fact.ground}" if dice.chance(0.5) else ""
-    subject, target = _in_short(fact, dice.chance(0.5)), facts[other]
-    thing = _in_short(target, False) if dice.chance(0.6) else _with_article(target.noun)
-    return Caption(f"{subject}{ground} {relation} {thing}", relation, other)
+def _related(fact: Fact, other: Fact, relation: Relation, ground: bool, size: bool, color: bool) -> str:
+    """A sentence with a relation, which may also say the ground, the size, and the colour of the other thing."""
+    place = f" on the {fact.ground}" if ground else ""
+    thing = _in_short(other, False) if color else _with_article(other.noun)
+    return f"{_in_short(fact, size)}{place} {relation} {thing}"
+
+
+def _placed(fact: Fact, width: int) -> str:
+    return f"{_in_short(fact, True)} {_part(fact, width)} of the picture"
 
 
 def _part(fact: Fact, width: int) -> str:
