@@ -29,7 +29,9 @@ from segue.engine.load import build
 from segue.engine.region_predictor import RegionPredictor
 from segue.files import atomic_write
 from segue.models.checkpoints import convert
+from segue.models.checkpoints.detectron2_stages import Detectron2Stages
 from segue.models.checkpoints.seeded import seeded_picture
+from segue.models.checkpoints.stages import Found
 from segue.models.weights import load_state
 from tools.detectron2_stages import LIMITS, differences, limit, seeded_detector
 
@@ -179,101 +181,82 @@ def compare(name: str, shown: Iterator[Tensor]) -> dict[str, float]:
     worst: dict[str, float] = {}
     for count, picture in enumerate(shown, 1):
         found = differences(predictor, record(model, cfg, picture), RESIZE)
-        found["preprocessing"] = max(found["preprocessing"], preprocessing(predictor, picture))
+        found["preprocessing"] = max(found["preprocessing"], preprocessing(model, predictor, picture))
         worst |= {stage: max(value, worst.get(stage, 0.0)) for stage, value in found.items()} | {"pictures": count}
     print(name, {stage: float(f"{value:.2g}") for stage, value in worst.items()}, flush=True)
     return {stage: float(f"{value:.3g}") for stage, value in worst.items()}
 
 
-def preprocessing(predictor: RegionPredictor, picture: Tensor) -> float:
+def preprocessing(model: Any, predictor: RegionPredictor, picture: Tensor) -> float:
     """The largest difference in grey levels at the published size."""
     own = RegionPredictor(predictor.name, predictor.network, predictor.categories, predictor.tasks, PUBLISHED)
-    a, b = own.resized(picture), resized(picture, PUBLISHED)
+    a, b = own.resized(picture), Detectron2Stages(model, PUBLISHED).resized(picture)
     return float((a.int() - b.int()).abs().max()) if a.shape == b.shape else float("inf")
-
-
-def resized(picture: Tensor, resize: tuple[int, int]) -> Tensor:
-    """A picture (3, H, W) RGB as the original brings it to the network's size."""
-    from detectron2.data.transforms import ResizeShortestEdge
-
-    array = picture.permute(1, 2, 0).numpy()
-    change = ResizeShortestEdge([resize[0], resize[0]], resize[1]).get_transform(array)
-    return torch.from_numpy(change.apply_image(array).copy()).permute(2, 0, 1)
 
 
 def record(model: Any, cfg: Any, picture: Tensor) -> dict[str, Tensor]:
     """What the original computes for a picture (3, H, W) uint8, by the names that `tools.detectron2_stages` knows."""
-    from detectron2.modeling.postprocessing import detector_postprocess
-
+    stages = Detectron2Stages(model, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST))
     size = (picture.shape[1], picture.shape[2])
-    shown = resized(picture, (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST))
-    given = {"image": shown.flip(0).float(), "height": size[0], "width": size[1]}
-    images = model.preprocess_image([given])
-    features = model.backbone(images.tensor)
-    levels = [features[f"p{i}"] for i in range(2, 7)]
-    kept: dict[str, Tensor] = {"picture": picture, "shown": shown}
+    seen = stages.shown(picture)
+    levels = stages.pyramid(seen.pixels)
+    logits, deltas = stages.proposal_scores(levels)
+    padded = (seen.pixels.shape[2], seen.pixels.shape[3])
+    proposals = stages.proposals((logits, deltas), levels, padded, seen.size)
+    features = stages.regions(levels, proposals, 7)
+    raw = stages.box_scores(features)
+    found = stages.detections(raw, proposals, seen.size)
+    kept = {"picture": picture, "shown": stages.resized(picture), "proposals": proposals}
     kept |= {f"level {i}": level for i, level in enumerate(levels)}
-    proposals = _proposals(model.proposal_generator, images, levels, kept)
-    found = _detections(model.roi_heads, levels[:-1], proposals, kept)
-    _heads(model.roi_heads, levels[:-1], found, kept)
-    final = detector_postprocess(found[0], *size)
-    kept["kept"] = found[0].pred_boxes.nonempty()  # rescaled and clipped by now
+    kept |= {"rpn logits": logits[0], "rpn deltas": deltas[0]}
+    kept["anchors"] = torch.cat([a.tensor for a in stages.anchors(levels)])
+    kept |= {"box features": features, "class logits": raw[0], "box deltas": raw[1].flatten(1)}
+    kept |= {"boxes": found.boxes, "scores": found.scores, "labels": found.labels}
+    kept |= _heads(stages, levels, found, seen.size)
+    final = stages.instances(found, kept.get("mask logits"), seen.size, size)
+    kept["kept"] = _with_area(found.boxes, seen.size, size)
     kept["shown boxes"], kept["shown labels"] = final.pred_boxes.tensor, final.pred_classes
     if final.has("pred_masks"):
         kept["masks"] = final.pred_masks
     if hasattr(model, "sem_seg_head"):
-        _panoptic(model, features, images, final, size, kept)
+        kept |= _panoptic(stages, levels, final, seen.size, size)
     return kept
 
 
-def _proposals(rpn: Any, images: Any, levels: list[Tensor], kept: dict[str, Tensor]) -> Any:
-    anchors = rpn.anchor_generator(levels)
-    logits, deltas = rpn.rpn_head(levels)
-    rows = [score.permute(0, 2, 3, 1).flatten(1) for score in logits]
-    moves = [x.view(1, -1, 4, *x.shape[-2:]).permute(0, 3, 4, 1, 2).flatten(1, -2) for x in deltas]
-    proposals = rpn.predict_proposals(anchors, rows, moves, images.image_sizes)
-    kept["rpn logits"], kept["rpn deltas"] = torch.cat(rows, 1)[0], torch.cat(moves, 1)[0]
-    kept["anchors"] = torch.cat([a.tensor for a in anchors])
-    kept["proposals"] = proposals[0].proposal_boxes.tensor
-    return proposals
+def _with_area(boxes: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """(R,) whether boxes of the shown picture have an area in one of ``size``."""
+    from detectron2.structures import Boxes
 
-
-def _detections(heads: Any, levels: list[Tensor], proposals: Any, kept: dict[str, Tensor]) -> Any:
-    features = heads.box_pooler(levels, [p.proposal_boxes for p in proposals])
-    logits, deltas = heads.box_predictor(heads.box_head(features))
-    found, _ = heads.box_predictor.inference((logits, deltas), proposals)
-    kept["box features"], kept["class logits"], kept["box deltas"] = features, logits, deltas
-    kept["boxes"] = found[0].pred_boxes.tensor.clone()  # the original rescales its own in place
-    kept["scores"], kept["labels"] = found[0].scores, found[0].pred_classes
+    scaled = Boxes(boxes.clone())
+    scaled.scale(size[1] / shown[1], size[0] / shown[0])
+    scaled.clip(size)
+    found: Tensor = scaled.nonempty()
     return found
 
 
-def _heads(heads: Any, levels: list[Tensor], found: Any, kept: dict[str, Tensor]) -> None:
-    boxes = [found[0].pred_boxes]
-    if not len(found[0]):
-        return
+def _heads(stages: Detectron2Stages, levels: list[Tensor], found: Found, shown: tuple[int, int]) -> dict[str, Tensor]:
+    heads, kept = stages.model.roi_heads, {}
+    if not len(found.boxes):
+        return {}
     if heads.mask_on:
-        from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference
-
-        kept["mask features"] = heads.mask_pooler(levels, boxes)
-        kept["mask logits"] = heads.mask_head.layers(kept["mask features"])
-        mask_rcnn_inference(kept["mask logits"], found)
+        kept["mask features"] = stages.regions(levels, found.boxes, 14)
+        kept["mask logits"] = stages.mask_logits(kept["mask features"])
     if heads.keypoint_on:
-        from detectron2.modeling.roi_heads.keypoint_head import keypoint_rcnn_inference
-
-        kept["keypoint features"] = heads.keypoint_pooler(levels, boxes)
-        kept["keypoint logits"] = heads.keypoint_head.layers(kept["keypoint features"])
-        keypoint_rcnn_inference(kept["keypoint logits"], found)
-        kept["keypoints"] = found[0].pred_keypoints.clone()
+        kept["keypoint features"] = stages.regions(levels, found.boxes, 14)
+        kept["keypoint logits"] = stages.keypoint_logits(kept["keypoint features"])
+        kept["keypoints"] = stages.keypoints(kept["keypoint logits"], found.boxes, shown, shown)
     if getattr(heads, "zpred_on", False):
-        _shapes(heads, levels, boxes, kept)
+        _shapes(heads, levels[:-1], found.boxes, kept)
+    return kept
 
 
-def _shapes(heads: Any, levels: list[Tensor], boxes: Any, kept: dict[str, Tensor]) -> None:
+def _shapes(heads: Any, levels: list[Tensor], found: Tensor, kept: dict[str, Tensor]) -> None:
     """Mesh R-CNN's extents, voxels and meshes."""
+    from detectron2.structures import Boxes
     from pytorch3d.ops import cubify
     from pytorch3d.utils import ico_sphere
 
+    boxes = [Boxes(found)]
     kept["extent features"] = heads.z_pooler(levels, boxes)
     kept["extents"] = heads.z_head(kept["extent features"])
     if heads.voxel_on:
@@ -296,23 +279,18 @@ def _keep_meshes(name: str, meshes: Any, kept: dict[str, Tensor]) -> None:
 
 
 def _panoptic(
-    model: Any, features: Any, images: Any, final: Any, size: tuple[int, int], kept: dict[str, Tensor]
-) -> None:
-    from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
-    from detectron2.modeling.postprocessing import sem_seg_postprocess
-
-    kept["semantic logits"] = model.sem_seg_head.layers(features)[0]
-    raw, _ = model.sem_seg_head(features)
-    semantic = sem_seg_postprocess(raw[0], images.image_sizes[0], *size).argmax(0)
-    limits = (
-        model.combine_overlap_thresh,
-        model.combine_stuff_area_thresh,
-        model.combine_instances_score_thresh,
-    )
-    merged, segments = combine_semantic_and_instance_outputs(final, semantic, *limits)
-    kept["semantic map"], kept["panoptic map"] = semantic, merged
-    kept["panoptic classes"] = torch.tensor([s["category_id"] for s in segments], dtype=torch.int64)
-    kept["panoptic things"] = torch.tensor([s["isthing"] for s in segments], dtype=torch.bool)
+    stages: Detectron2Stages, levels: list[Tensor], final: Any, shown: tuple[int, int], size: tuple[int, int]
+) -> dict[str, Tensor]:
+    logits = stages.semantic_logits(levels)
+    semantic = stages.semantic_map(logits, shown, size)
+    merged, segments = stages.panoptic(final, semantic)
+    return {
+        "semantic logits": logits[0],
+        "semantic map": semantic,
+        "panoptic map": merged,
+        "panoptic classes": torch.tensor([s["category_id"] for s in segments], dtype=torch.int64),
+        "panoptic things": torch.tensor([s["isthing"] for s in segments], dtype=torch.bool),
+    }
 
 
 def write_fixtures(folder: Path) -> None:

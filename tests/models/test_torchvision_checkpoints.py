@@ -11,9 +11,10 @@ import segue
 from segue.cli import main
 from segue.errors import CheckpointError
 from segue.models.checkpoints import convert, read_foreign
+from segue.models.checkpoints.detector import built_detector
 from segue.models.checkpoints.seeded import seeded_state
 from segue.models.checkpoints.stages import OurStages
-from segue.models.checkpoints.torchvision import built_detector, coco_rows
+from segue.models.checkpoints.torchvision import coco_rows
 from segue.models.checkpoints.torchvision_semantic import built_semantic
 from segue.models.checkpoints.trial import detector_trial, semantic_trial
 

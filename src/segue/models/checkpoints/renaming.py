@@ -76,3 +76,10 @@ def fitted(state: Mapping[str, Tensor], network: nn.Module, path: Path) -> dict[
     whole = {**counters, **state}
     load_state(network, whole, path)
     return whole
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Weights into another framework's network that may have step counters, and less heads, than they."""
+    own = model.state_dict()
+    model.load_state_dict({name: state.get(name, tensor) for name, tensor in own.items()})
+    model.eval()

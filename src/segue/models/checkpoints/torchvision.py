@@ -6,6 +6,7 @@ Sources: torchvision ``models/detection`` (faster_rcnn.py, mask_rcnn.py, keypoin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,16 +15,11 @@ from torch import Tensor
 
 from segue.data.published_classes import COCO, COCO_PERSON
 from segue.errors import CheckpointError
+from segue.models.checkpoints.detector import empty_detector
 from segue.models.checkpoints.foreign import Foreign
 from segue.models.checkpoints.renaming import Rules, blocks_of, fitted, rename, resnet_depth, torchvision_resnet
-from segue.models.region_network import RegionNetwork
-from segue.models.settings import NetworkSettings
 from segue.models.weights import ModelFile
-from segue.nn.fpn import PyramidSettings
-from segue.nn.resnet import BackboneSettings
-from segue.nn.rpn import ProposalSettings
 from segue.structures import Categories, Category
-from segue.tasks import tasks_named
 
 COCO_SLOTS = 91
 """Rows of a classifier for COCO: the background, and every number up to the last category's, ten of them unused."""
@@ -93,8 +89,8 @@ def convert_detector(foreign: Foreign) -> ModelFile:
     """
     state = modern(foreign.state)
     second = "backbone.fpn.inner_blocks.0.1.weight" in state
-    renamed = {new: tensor for name, tensor in state.items() if (new := _our_name(name, second)) is not None}
-    left_out = sorted(name for name in state if _our_name(name, second) is None)
+    renamed = {new: tensor for name, tensor in state.items() if (new := our_name(name, second)) is not None}
+    left_out = sorted(name for name in state if our_name(name, second) is None)
     rows = len(state[f"{BOXES}cls_score.weight"])
     categories = _categories(rows, state, foreign)
     if rows == COCO_SLOTS:
@@ -127,27 +123,8 @@ def coco_rows() -> list[int]:
     return used + [row for row in range(COCO_SLOTS) if row not in used]
 
 
-def empty_detector(model: ModelFile) -> RegionNetwork:
-    """The network of a converted detector, its weights still random."""
-    network = model.network
-    settings = NetworkSettings(
-        conventions=network["conventions"],
-        backbone=BackboneSettings(**network["backbone"]),
-        pyramid=PyramidSettings(**network["pyramid"]),
-        proposals=ProposalSettings(**network["proposals"]),
-        tasks=network["tasks"],
-    )
-    return RegionNetwork(settings, Categories.from_json(model.categories), tasks_named(list(network["tasks"])))
-
-
-def built_detector(model: ModelFile) -> RegionNetwork:
-    """The network of a converted detector, in evaluation mode."""
-    network = empty_detector(model)
-    network.load_state_dict(model.state)
-    return network.eval()
-
-
-def _our_name(name: str, second: bool) -> str | None:
+def our_name(name: str, second: bool) -> str | None:
+    """A weight of torchvision's first or second version in `RegionNetwork`; None for what has no place there."""
     if name.startswith(BODY):
         inner = torchvision_resnet(name.removeprefix(BODY))
         return inner and f"trunk.backbone.{inner}"
@@ -197,7 +174,9 @@ def _settings(foreign: Foreign, state: Mapping[str, Tensor], spare: int, second:
     boxes = {"channels": state[f"{BOXES}cls_score.weight"].shape[1], "spare": spare}
     heads: dict[str, Any] = {"boxes": boxes | ({"layers": 1, "convolutions": 4, "norm": "batch"} if second else {})}
     if (mask := state.get("roi_heads.mask_predictor.mask_fcn_logits.weight")) is not None:
-        heads["masks"] = {"channels": mask.shape[1]} | ({"norm": "batch"} if second else {})
+        convolutions = sum(re.fullmatch(r"roi_heads\.mask_head\.\d\.0\.weight", name) is not None for name in state)
+        heads["masks"] = {"channels": mask.shape[1], "convolutions": convolutions}
+        heads["masks"] |= {"norm": "batch"} if second else {}
     if (points := state.get("roi_heads.keypoint_predictor.kps_score_lowres.weight")) is not None:
         heads["keypoints"] = {"channels": len(points)}
     blocks = blocks_of(state, f"{BODY}layer")

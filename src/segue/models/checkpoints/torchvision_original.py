@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from segue.models.checkpoints.detector import built_detector
 from segue.models.checkpoints.foreign import Foreign
+from segue.models.checkpoints.renaming import fill
 from segue.models.checkpoints.stages import OurStages
-from segue.models.checkpoints.torchvision import BOXES, LEGACY, built_detector, coco_rows, modern
+from segue.models.checkpoints.torchvision import BOXES, LEGACY, coco_rows, modern
 from segue.models.checkpoints.torchvision_semantic import built_semantic, recognises
 from segue.models.checkpoints.torchvision_stages import TorchvisionStages
 from segue.models.checkpoints.verify import Check, compare_detectors, compare_maps, grey_levels, worst_of
@@ -57,7 +60,7 @@ def original_detector(foreign: Foreign, resize: tuple[int, ...]) -> nn.Module:
     if not second and "backbone.body.bn1" not in foreign.counted:
         _replace_norms(model.backbone.body, FrozenBatchNorm2d)  # type: ignore[union-attr,arg-type]
         overwrite_eps(model, 1e-5 if foreign.sha256.startswith(LEGACY) else 0.0)
-    _fill(model, state)
+    fill(model, state)
     return model
 
 
@@ -67,13 +70,6 @@ def _replace_norms(module: nn.Module, kind: Any) -> None:
             setattr(module, name, kind(child.num_features))
         else:
             _replace_norms(child, kind)
-
-
-def _fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Weights into a network that may have step counters, and less heads, than they."""
-    own = model.state_dict()
-    model.load_state_dict({name: state.get(name, tensor) for name, tensor in own.items()})
-    model.eval()
 
 
 def original_semantic(foreign: Foreign) -> nn.Module:
@@ -86,7 +82,7 @@ def original_semantic(foreign: Foreign) -> nn.Module:
     build = getattr(segmentation, f"{kind}_resnet{depth}")
     classes, aux = len(state["classifier.4.weight"]), "aux_classifier.4.weight" in state
     model: nn.Module = build(weights=None, weights_backbone=None, num_classes=classes, aux_loss=aux)
-    _fill(model, state)
+    fill(model, state)
     return model
 
 
@@ -98,10 +94,10 @@ def _compare_semantic(foreign: Foreign, model: ModelFile, pictures: Sequence[Ten
     network, original = built_semantic(model).eval(), original_semantic(foreign)
     transform, c, checks = SemanticSegmentation(resize_size=model.resize[0]), network.conventions, []
     for picture in pictures:
-        x = transform(picture)[None]
+        x = transform(Image.fromarray(picture.permute(1, 2, 0).numpy()))[None]  # resized as for the published scores
         image = resize_image(picture, shown_size((picture.shape[1], picture.shape[2]), model.resize, c), c)
         pixels = normalise(*pad_images([image], network.multiple), c)
-        checks.append(Check("preprocessing", "grey levels", grey_levels(pixels, x), 1.0))
+        checks.append(Check("preprocessing", "grey levels", grey_levels(pixels, x, c), 1.0))
         checks += compare_maps(network.body, lambda pixels: original(pixels)["out"], x)
     return worst_of(checks)
 
