@@ -13,24 +13,25 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from segue.engine.region_predictor import RegionPredictor
 from segue.files import atomic_write
 from segue.models.checkpoints.detectron2 import RULES
+from segue.models.checkpoints.detectron2_stages import Detectron2Stages
 from segue.models.checkpoints.renaming import rename
 from segue.models.weights import ModelFile, read_model
 from segue.models.zoo import find_model
-from segue.nn.conventions import DETECTRON2, SEGUE
-from tools.detectron2_stages import unordered
-from tools.parity_detectron2 import config, converted, pictures, prepare, resized
+from segue.nn.conventions import DETECTRON2
+from segue.structures import Masks, Regions
+from tools.moved_networks import STEM, agreement, converted, stem, summary
+from tools.parity_detectron2 import config, pictures, prepare
 
 RESIZE = (256, 448)
-STEM = "trunk.backbone.stem."
 
 
 def main() -> None:
@@ -43,10 +44,8 @@ def main() -> None:
     torch.set_grad_enabled(False)
     prepare()
     file = read_model(find_model("toybox"))
-    cfg, model = moved(file)
-    predictor = converted(model, "toybox", cfg)
-    rpn = predictor.network.rpn
-    rpn.settings = replace(rpn.settings, sizes=tuple(file.network["proposals"]["sizes"]))  # a file does not tell them
+    model = moved(file)
+    predictor = converted(model.state_dict(), None, file.network["proposals"]["sizes"])
     results = {
         "same pixels": [compare(model, predictor, picture, own=False, score=0.05) for picture in shown(args)],
         "own pixels": [compare(model, predictor, picture, own=True, score=0.5) for picture in shown(args)],
@@ -62,19 +61,13 @@ def shown(args: argparse.Namespace) -> Iterator[Tensor]:
     return pictures(args.pictures, args.real, 0)
 
 
-def summary(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The largest differences, and sums of the counts."""
-    counts = ("detections", "boxes unmatched")
-    return {k: (sum if k in counts else max)(row[k] for row in rows) for k in rows[0]} | {"pictures": len(rows)}
-
-
-def moved(file: ModelFile) -> tuple[Any, Any]:
-    """detectron2's configuration and network with the weights of a model of boxes and masks on a ResNet-18."""
+def moved(file: ModelFile) -> Any:
+    """detectron2's network with the weights of a model of boxes and masks on a ResNet-18."""
     from detectron2.modeling import FPN, build_model
     from detectron2.modeling.backbone.fpn import LastLevelMaxPool
     from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 
-    ours = {**file.state, **stem(file.state)}
+    ours = {**file.state, **stem(file.state, DETECTRON2)}
     width, channels = len(ours[f"{STEM}0.weight"]), len(ours["trunk.pyramid.lateral.0.weight"])
     masks = file.network["tasks"]["masks"] or {}
     cfg = config(
@@ -104,45 +97,20 @@ def moved(file: ModelFile) -> tuple[Any, Any]:
     trunk = ResNet(BasicStem(3, width, "FrozenBN"), stages, out_features=names)
     model.backbone = FPN(trunk, names, channels, top_block=LastLevelMaxPool())
     model.load_state_dict({name: ours[str(rename(name, RULES))] for name in model.state_dict()})
-    return cfg, model.eval()
+    return model.eval()
 
 
-def stem(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The stem for pixels as detectron2 takes them: blue first, not divided, with another mean.
-
-    Where the picture is padded with zeros, that is the mean, the network sees something else than it was trained on.
-    """
-    weight = state[f"{STEM}0.weight"].float()
-    apart = [(a - b) / s for a, b, s in zip(DETECTRON2.mean[::-1], SEGUE.mean, SEGUE.std, strict=True)]
-    shift = weight.sum((2, 3)) @ weight.new_tensor(apart)  # of the convolution's output
-    return {
-        f"{STEM}0.weight": (weight / weight.new_tensor(SEGUE.std).view(3, 1, 1)).flip(1),
-        f"{STEM}1.running_mean": state[f"{STEM}1.running_mean"].float() - shift,
-    }
-
-
-def compare(model: Any, predictor: Any, picture: Tensor, own: bool, score: float) -> dict[str, float]:
+def compare(model: Any, predictor: RegionPredictor, picture: Tensor, own: bool, score: float) -> dict[str, float]:
     """How far the two are apart in the final detections of one picture that have this score or more."""
-    small = resized(picture, RESIZE)
+    small = Detectron2Stages(model, RESIZE).resized(picture)
     seen = picture if own else small
     predictor.resize = RESIZE if own else None
     given = {"image": small.flip(0).float(), "height": seen.shape[1], "width": seen.shape[2]}
-    theirs = model([given])[0]["instances"]
-    theirs = theirs[theirs.scores >= score]
-    ours = predictor.scenes([(seen, None)], score)[0].regions
-    a = torch.cat([ours.boxes, 1e4 * ours.labels[:, None]], 1)
-    b = torch.cat([theirs.pred_boxes.tensor, 1e4 * theirs.pred_classes[:, None]], 1)
-    distance, unmatched = unordered(a, b)
-    row = {"boxes": distance, "boxes unmatched": unmatched, "scores": 0.0, "masks": 0.0, "detections": len(b)}
-    if len(a) and len(b):
-        apart = torch.cdist(b.double(), a.double(), p=torch.inf)
-        mine = apart.argmin(1)[apart.amin(1) < 1]
-        other = theirs[apart.amin(1) < 1]
-        dense = ours.masks.dense()[mine]
-        shared, union = (dense & other.pred_masks).sum((1, 2)), (dense | other.pred_masks).sum((1, 2))
-        row["scores"] = float((ours.scores[mine] - other.scores).abs().max()) if len(mine) else 0.0
-        row["masks"] = float((1 - shared / union.clamp(min=1)).where(union > 0, 0).max()) if len(mine) else 0.0
-    return row
+    found = model([given])[0]["instances"]
+    found = found[found.scores >= score]
+    masks = Masks.from_dense(found.pred_masks)
+    theirs = Regions(found.pred_boxes.tensor, found.pred_classes, found.scores, masks=masks)
+    return agreement(predictor.scenes([(seen, None)], score)[0].regions, theirs)
 
 
 if __name__ == "__main__":
