@@ -1,17 +1,13 @@
-"""Weights in detectron2's layout: recognised, converted, and equal in every stage to what the original computed.
+"""Weights in detectron2's layout: recognised, converted, and equal in every stage to what the original computed."""
 
-The stored stages come from ``tools/parity_detectron2.py --fixtures``.
-"""
-
-import json
 import pickle
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from detectron2_files import Changes, loaded, refused_in_one_line, saved, state_of, stored
 from torch import Tensor
 
 from segue.engine.load import build
@@ -20,47 +16,17 @@ from segue.errors import CheckpointError
 from segue.models.checkpoints import convert
 from segue.models.checkpoints.detectron2 import RULES
 from segue.models.checkpoints.renaming import rename
-from segue.models.checkpoints.seeded import seeded_picture
 from segue.models.weights import load_state, read_model, write_model
 from segue.nn.conventions import CONVENTIONS
-from tools.detectron2_stages import LIMITS, differences, limit, seeded_detector
-from tools.parity_detectron2 import NARROW_RESIZE, PICTURE
+from tools.detectron2_stages import LIMITS, differences, limit
+from tools.parity_detectron2 import NARROW_RESIZE
 
-FIXTURES = Path(__file__).parent / "fixtures"
 KINDS = {
     "faster_rcnn_X_101_32x8d_FPN": ("detectron2/faster_rcnn_X_101_32x1d_FPN", "detectron2_x101", 57.375),
     "mask_rcnn_R_50_FPN": ("detectron2/mask_rcnn_R_50_FPN", "detectron2", 1.0),
     "keypoint_rcnn_R_50_FPN": ("detectron2/keypoint_rcnn_R_50_FPN", "detectron2", 1.0),
     "panoptic_fpn_R_50": ("detectron2/panoptic_fpn_R_50", "detectron2", 1.0),
 }
-
-
-@cache
-def stored(kind: str) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
-    """The original's stages, and the shapes of its weights."""
-    with np.load(FIXTURES / f"detectron2_{kind}.npz", allow_pickle=False) as file:
-        shapes = json.loads(file["shapes"].tobytes())
-        stages = {name: torch.from_numpy(file[name]) for name in file.files if name != "shapes"}
-    whole = {name: t.long() if t.dtype == torch.int16 else t for name, t in stages.items()}
-    return {**whole, "picture": seeded_picture("fixture", PICTURE)}, shapes
-
-
-def state_of(kind: str, std: float = 1.0) -> dict[str, Tensor]:
-    return seeded_detector(stored(kind)[1], std)
-
-
-def saved(folder: Path, state: Any, name: str = "model_final.pth") -> Path:
-    path = folder / name
-    torch.save(state, path)
-    return path
-
-
-def loaded(path: Path) -> RegionPredictor:
-    file = convert(path)
-    predictor = build(file, str(path))
-    load_state(predictor.network, file.state, path)
-    assert isinstance(predictor, RegionPredictor)
-    return predictor
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,7 +141,7 @@ def test_published_numbers_of_classes_have_their_names(tmp_path: Path) -> None:
 
 
 BOX = "roi_heads.box_predictor."
-WRONG = {
+WRONG: dict[str, tuple[Changes, str]] = {
     "one missing": ({"backbone.fpn_output3.bias": None}, "missing"),
     "another number of classes": (
         {f"{BOX}cls_score.weight": (7, 32), f"{BOX}cls_score.bias": (7,)},
@@ -192,16 +158,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_other_weights_are_one_line(tmp_path: Path, name: str) -> None:
-    changes, message = WRONG[name]
-    state = state_of("mask_rcnn_R_50_FPN")
-    for key, shape in changes.items():
-        if shape is None:
-            del state[key]
-        else:
-            state[key] = torch.zeros(shape)
-    with pytest.raises(CheckpointError, match=message) as error:
-        convert(saved(tmp_path, {"model": state}))
-    assert "\n" not in str(error.value)
+    refused_in_one_line(tmp_path / "model_final.pth", state_of("mask_rcnn_R_50_FPN"), *WRONG[name])
 
 
 def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:

@@ -1,17 +1,13 @@
 """Weights of Mesh R-CNN: its variants recognised as far as tensors tell them apart, and equal in every stage.
 
-The stored stages come from ``tools/parity_detectron2.py --fixtures``; what narrow networks have less of is told below.
+What narrow networks have less of is told below.
 """
 
-import json
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
-import torch
-from torch import Tensor
+from detectron2_files import Changes, refused_in_one_line, saved, state_of, stored
 
 from segue.engine.load import build
 from segue.engine.region_predictor import RegionPredictor
@@ -19,35 +15,12 @@ from segue.errors import CheckpointError
 from segue.models.checkpoints import convert
 from segue.models.checkpoints.meshrcnn import RULES
 from segue.models.checkpoints.renaming import rename
-from segue.models.checkpoints.seeded import seeded_picture
 from segue.models.weights import load_state
 from segue.nn.conventions import CONVENTIONS
 from segue.ops.mesh_graph import icosphere
 from segue.tasks.meshes import MeshHead
-from tools.detectron2_stages import LIMITS, differences, limit, seeded_detector, unordered
-from tools.parity_detectron2 import NARROW_RESIZE, PICTURE
-
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-@cache
-def stored(kind: str) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
-    """The original's stages, and the shapes of its weights."""
-    with np.load(FIXTURES / f"detectron2_{kind}.npz", allow_pickle=False) as file:
-        shapes = json.loads(file["shapes"].tobytes())
-        stages = {name: torch.from_numpy(file[name]) for name in file.files if name != "shapes"}
-    whole = {name: t.long() if t.dtype == torch.int16 else t for name, t in stages.items()}
-    return {**whole, "picture": seeded_picture("fixture", PICTURE)}, shapes
-
-
-def state_of(kind: str) -> dict[str, Tensor]:
-    return seeded_detector(stored(kind)[1], 1.0)
-
-
-def saved(folder: Path, state: Any, name: str) -> Path:
-    path = folder / name
-    torch.save(state, path)
-    return path
+from tools.detectron2_stages import LIMITS, differences, limit, unordered
+from tools.parity_detectron2 import NARROW_RESIZE
 
 
 @pytest.mark.parametrize("kind", ["meshrcnn", "sphereinit", "pixel2mesh"])
@@ -110,7 +83,7 @@ def test_every_weight_has_a_place_of_its_own() -> None:
     assert len(set(ours)) == len(names)
 
 
-WRONG = {
+WRONG: dict[str, tuple[Changes, str]] = {
     "another number of extents": ({"roi_heads.z_head.z_pred.weight": (5, 16)}, "extents in depth"),
     "a missing graph convolution": ({"roi_heads.mesh_head.stages.1.gconvs.2.w0.weight": None}, "missing"),
     "other voxels": ({"roi_heads.voxel_head.predictor.bias": (3,)}, "of another shape"),
@@ -120,16 +93,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_other_weights_are_one_line(tmp_path: Path, name: str) -> None:
-    changes, message = WRONG[name]
-    state = state_of("meshrcnn_R50")
-    for key, shape in changes.items():
-        if shape is None:
-            del state[key]
-        else:
-            state[key] = torch.zeros(shape)
-    with pytest.raises(CheckpointError, match=message) as error:
-        convert(saved(tmp_path, {"model": state}, "meshrcnn_R50.pth"))
-    assert "\n" not in str(error.value)
+    refused_in_one_line(tmp_path / "meshrcnn_R50.pth", state_of("meshrcnn_R50"), *WRONG[name])
 
 
 def test_neither_voxels_nor_stages_is_refused(tmp_path: Path) -> None:

@@ -1,20 +1,16 @@
 """What `--verify` says of a converted model: beside the original where it can be imported, else that it could not."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from detectron2_files import saved, state_of
 
 from segue.models.checkpoints import Foreign, convert_foreign, read_foreign
 from segue.models.checkpoints.verify import Certificate, verify
 from segue.models.weights import ModelFile
-from tools.detectron2_stages import seeded_detector
 
-FIXTURES = Path(__file__).parent / "fixtures"
 KINDS = {
     "faster_rcnn_X_101_32x8d_FPN": 57.375,
     "mask_rcnn_R_50_FPN": 1.0,
@@ -25,11 +21,7 @@ KINDS = {
 
 def narrow(folder: Path, kind: str, std: float = 1.0) -> tuple[Foreign, ModelFile]:
     """A narrow network of detectron2, read and converted, for small pictures."""
-    with np.load(FIXTURES / f"detectron2_{kind}.npz", allow_pickle=False) as file:
-        shapes = json.loads(file["shapes"].tobytes())
-    path = folder / f"{kind}.pth"
-    torch.save(seeded_detector(shapes, std), path)
-    foreign = read_foreign(path)
+    foreign = read_foreign(saved(folder, state_of(kind, std), f"{kind}.pth"))
     return foreign, replace(convert_foreign(foreign), resize=(96, 160))
 
 
