@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segue.data.images import resize_bytes
 from segue.ops.masks import warp_masks
 from segue.structures import Masks
+
+Resizing = Callable[[Tensor, tuple[int, int]], Tensor]
+"""Brings a picture (3, H, W) uint8 to another size (height, width)."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,11 @@ class Geometry:
         """Masks, cut off at the new picture's edge."""
         return warp_masks(masks, self.matrix(), self.size)
 
-    def image(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 -> (3, h, w) uint8, antialiased where it shrinks; zeros outside."""
+    def image(self, image: Tensor, resize: Resizing = resize_bytes) -> Tensor:
+        """(3, H, W) uint8 -> (3, h, w) of the type that ``resize`` gives; zeros outside."""
         image = self._turned(image)
         if tuple(image.shape[1:]) != self.resized:
-            image = F.interpolate(image[None], self.resized, mode="bilinear", antialias=True)[0]
+            image = resize(image, self.resized)
         return self._windowed(image, 0)
 
     def label_map(self, labels: Tensor, outside: int = -1) -> Tensor:

@@ -56,6 +56,15 @@ def read_image(path: Path_) -> Tensor:
         return to_tensor(image)
 
 
+def resize_bytes(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture (3, H, W) uint8 -> (3, *size) uint8: bilinear, with a filter where it shrinks, by Pillow.
+
+    That is what public networks were trained with; PyTorch's kernel for bytes differs by up to two grey levels.
+    """
+    resized = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).resize(size[::-1], Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
+
 def image_size(path: Path_) -> tuple[int, int]:
     """(height, width) in pixels of the picture that `read_image` gives, from the header alone.
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.data.geometry import Geometry
+from segue.data.geometry import Geometry, Resizing
+from segue.data.images import resize_bytes
 from segue.errors import UsageError
 from segue.ops.masks import mask_boxes
 from segue.structures import Field, Masks, Regions
@@ -21,6 +22,10 @@ SHARED = ("boxes", "labels", "scores", "crowd", "areas")
 
 GRAY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
+
+
+Sizing = Callable[[tuple[int, int], tuple[int, int] | None], tuple[int, int]]
+"""A picture's size (height, width) and a recipe's ``resize`` -> its size in the network."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,9 @@ def plain_geometry(size: tuple[int, int], augmentation: Augmentation) -> Geometr
     return Geometry.resize(size, resized_size(size, augmentation.resize))
 
 
-def random_geometry(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Geometry:
+def random_geometry(
+    size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator, resized: Sizing = resized_size
+) -> Geometry:
     """A random change of a picture of ``size`` (height, width); the same for the same state of ``rng``."""
     turns = int(rng.integers(4)) if augmentation.quarter_turns else 0
     mirror_x = turns in (1, 2)  # a quarter turn is a transposition with one mirror, a half turn is both mirrors
@@ -97,9 +104,9 @@ def random_geometry(size: tuple[int, int], augmentation: Augmentation, rng: np.r
     turned = (size[1], size[0]) if transpose else size
     low, high = augmentation.scale
     scale = math.exp(rng.uniform(math.log(low), math.log(high))) if low < high else low
-    resized = _scaled(resized_size(turned, augmentation.resize), scale)
-    window = _window(resized, augmentation.crop, rng)
-    return Geometry(size, transpose, mirror_x, mirror_y, resized, window)
+    scaled = _scaled(resized(turned, augmentation.resize), scale)
+    window = _window(scaled, augmentation.crop, rng)
+    return Geometry(size, transpose, mirror_x, mirror_y, scaled, window)
 
 
 def apply_geometry(
@@ -108,6 +115,7 @@ def apply_geometry(
     geometry: Geometry,
     transforms: Mapping[str, Callable[[Field, Geometry], Field] | None],
     minimum_size: float = 2.0,
+    resize: Resizing = resize_bytes,
 ) -> tuple[Tensor, Regions]:
     """Change a picture and its regions.
 
@@ -120,6 +128,7 @@ def apply_geometry(
         geometry: the change.
         transforms: by field, what the change does to it; None leaves it as it is.
         minimum_size: in pixels of the new picture.
+        resize: how pixels are brought to another size.
 
     Raises:
         UsageError: a field without an entry in ``transforms``.
@@ -137,11 +146,11 @@ def apply_geometry(
             raise UsageError(f"nothing says how {name!r} change with the picture", cure="add a transform, or None")
         transform = transforms[name]
         regions = regions if transform is None else regions.with_field(name, transform(value, geometry))
-    return geometry.image(image), _tightened(regions, cut, minimum_size)
+    return geometry.image(image, resize), _tightened(regions, cut, minimum_size)
 
 
 def jitter_intensity(image: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """(3, H, W) uint8 -> the same with random colours, blur and noise; the same for the same state of ``rng``."""
+    """(3, H, W) in [0, 255] -> uint8 with random colours, blur and noise; the same for the same state of ``rng``."""
     a = augmentation
     x = image.float() / 255
     if a.gray and rng.random() < a.gray:

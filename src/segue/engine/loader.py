@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from segue.data.records import UNLABELLED
 from segue.data.transforms import Augmentation, apply_geometry, jitter_intensity, random_geometry
 from segue.errors import SegueError
 from segue.models.batch import Batch
-from segue.nn.conventions import Conventions
-from segue.nn.normalise import normalise, pad_images
+from segue.nn.conventions import SEGUE, Conventions
+from segue.nn.normalise import normalise, pad_images, resize_image, shown_size
 from segue.structures import Regions
 from segue.tasks import RegionTask
 
@@ -58,7 +59,8 @@ class Sample:
 class TrainingPictures(TorchDataset[Sample]):
     """Augmented pictures of a data set; crowd regions are left out, as the published systems do.
 
-    ``known`` (pictures, T) is that of the `Mixture`.
+    ``known`` (pictures, T) is that of the `Mixture`. Where the recipe says a size, pictures are brought to it by the
+    conventions, as they are in prediction; then they are rounded to bytes.
     """
 
     def __init__(
@@ -68,7 +70,10 @@ class TrainingPictures(TorchDataset[Sample]):
         tasks: Sequence[RegionTask],
         seed: int,
         known: Tensor | None = None,
+        conventions: Conventions = SEGUE,
     ) -> None:
+        self.sizing = partial(shown_size, conventions=conventions)
+        self.resizing = partial(resize_image, conventions=conventions)
         self.dataset, self.augmentation, self.seed, self.known = dataset, augmentation, seed, known
         self.transforms = {task.name: task.transform for task in tasks}
         self.mirrors = {task.name: task.mirror for task in tasks if task.mirror is not None}
@@ -82,8 +87,8 @@ class TrainingPictures(TorchDataset[Sample]):
         image, regions = self.dataset.image(place.picture), self.dataset.regions(place.picture)
         if regions.crowd is not None:
             regions = regions.select(~regions.crowd)
-        geometry = random_geometry((image.shape[1], image.shape[2]), self.augmentation, rng)
-        image, regions = apply_geometry(image, regions, geometry, self.transforms)
+        geometry = random_geometry((image.shape[1], image.shape[2]), self.augmentation, rng, self.sizing)
+        image, regions = apply_geometry(image, regions, geometry, self.transforms, resize=self.resizing)
         for name, mirror in self.mirrors.items():
             if geometry.mirrored and regions.field(name) is not None:
                 regions = regions.with_field(name, mirror(regions, self.dataset.categories))

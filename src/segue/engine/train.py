@@ -198,8 +198,11 @@ def loop(run: Run, network: Any, optimizer: Any, bare: torch.optim.Optimizer) ->
     s, fabric, progress = run.recipe.training, run.fabric, run.progress
     stream = Stream(run.train, s.batch, progress.step, s.steps, s.seed, fabric.global_rank, fabric.world_size)
     regions = [task for task in run.tasks if isinstance(task, RegionTask)]
-    pictures = TrainingPictures(run.train.dataset, run.recipe.augmentation, regions, s.seed, run.train.known)
-    collate = Collate(run.network.conventions, run.network.multiple, regions)
+    conventions = run.network.conventions
+    pictures = TrainingPictures(
+        run.train.dataset, run.recipe.augmentation, regions, s.seed, run.train.known, conventions
+    )
+    collate = Collate(conventions, run.network.multiple, regions)
     batches = load_batches(pictures, stream, collate, s.workers)
     bar = tqdm(initial=progress.step, total=s.steps, desc="train", unit="step", disable=not fabric.is_global_zero)
     numbers: dict[str, float] = {}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from segue.data.images import resize_bytes
 from segue.nn.conventions import Conventions
 
 
@@ -34,15 +33,8 @@ def resize_image(image: Tensor, size: tuple[int, int], conventions: Conventions)
     if conventions.antialias:
         if tuple(image.shape[1:]) == size:
             return image
-        return _filtered(image, size)
+        return resize_bytes(image, size)
     return F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)[0]
-
-
-def _filtered(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture (3, H, W) uint8 in another size by Pillow, as the originals do; PyTorch's bytes differ by up to 2."""
-    array = image.permute(1, 2, 0).contiguous().numpy()
-    smaller = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(smaller)).permute(2, 0, 1).contiguous()
 
 
 def pad_images(images: Sequence[Tensor], multiple: int) -> tuple[Tensor, Tensor]:
