@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from segue.engine.region_predictor import RegionPredictor
@@ -287,7 +289,9 @@ def unordered(a: Tensor, b: Tensor, near: float = 1.0) -> tuple[float, float]:
     """Rows as sets: the largest distance between nearest rows (of those nearer than ``near``), how many have none."""
     if not len(a) or not len(b):
         return 0.0, float(len(a) + len(b))
-    apart = torch.cdist(a.double(), b.double(), p=torch.inf, compute_mode="donot_use_mm_for_euclid_dist")
-    nearest = torch.cat([apart.amin(0), apart.amin(1)])
+    rows, others = a.double().numpy(), b.double().numpy()  # a tree, as meshes have tens of thousands of rows
+    nearest = torch.from_numpy(
+        np.concatenate([cKDTree(y).query(x, p=np.inf)[0] for x, y in ((rows, others), (others, rows))])
+    )
     matched = nearest < near
     return float(nearest[matched].max()) if bool(matched.any()) else 0.0, float((~matched).sum())

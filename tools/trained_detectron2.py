@@ -3,16 +3,14 @@
     python tools/trained_detectron2.py --pictures FOLDER --out results/trained_detectron2.json
 
 The weights are those of the bundled model `toybox`: boxes and masks. Both run end to end under detectron2's
-conventions; the stem takes up what its pixels are scaled by. The first comparison is on the same resized pixels. In the
-second each resizes for itself, which differs by up to one grey level, and only detections with a score of one half or
-more count. Needs detectron2, as `tools/parity_detectron2.py` does.
+conventions, from the picture on; the stem takes up what its pixels are scaled by. Needs detectron2, as
+`tools/parity_detectron2.py` does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,8 @@ from tools.moved_networks import STEM, agreement, converted, stem, summary
 from tools.parity_detectron2 import config, pictures, prepare
 
 RESIZE = (256, 448)
+SCORE = 0.05
+"""detectron2's own threshold, too."""
 
 
 def main() -> None:
@@ -45,20 +45,12 @@ def main() -> None:
     prepare()
     file = read_model(find_model("toybox"))
     model = moved(file)
-    predictor = converted(model.state_dict(), None, file.network["proposals"]["sizes"])
-    results = {
-        "same pixels": [compare(model, predictor, picture, own=False, score=0.05) for picture in shown(args)],
-        "own pixels": [compare(model, predictor, picture, own=True, score=0.5) for picture in shown(args)],
-    }
-    text = json.dumps({name: summary(rows) for name, rows in results.items()}, indent=1)
+    predictor = converted(model.state_dict(), RESIZE, file.network["proposals"]["sizes"])
+    shown = pictures(args.pictures, args.real, 0)
+    text = json.dumps(summary([compare(model, predictor, picture) for picture in shown]), indent=1)
     print(text)
     if args.out:
         atomic_write(args.out, f"{text}\n".encode())
-
-
-def shown(args: argparse.Namespace) -> Iterator[Tensor]:
-    """The pictures to compare on."""
-    return pictures(args.pictures, args.real, 0)
 
 
 def moved(file: ModelFile) -> Any:
@@ -100,17 +92,14 @@ def moved(file: ModelFile) -> Any:
     return model.eval()
 
 
-def compare(model: Any, predictor: RegionPredictor, picture: Tensor, own: bool, score: float) -> dict[str, float]:
-    """How far the two are apart in the final detections of one picture that have this score or more."""
+def compare(model: Any, predictor: RegionPredictor, picture: Tensor) -> dict[str, float]:
+    """How far the two are apart in the final detections of one picture (3, H, W) uint8."""
     small = Detectron2Stages(model, RESIZE).resized(picture)
-    seen = picture if own else small
-    predictor.resize = RESIZE if own else None
-    given = {"image": small.flip(0).float(), "height": seen.shape[1], "width": seen.shape[2]}
+    given = {"image": small.flip(0).float(), "height": picture.shape[1], "width": picture.shape[2]}
     found = model([given])[0]["instances"]
-    found = found[found.scores >= score]
     masks = Masks.from_dense(found.pred_masks)
     theirs = Regions(found.pred_boxes.tensor, found.pred_classes, found.scores, masks=masks)
-    return agreement(predictor.scenes([(seen, None)], score)[0].regions, theirs)
+    return agreement(predictor.scenes([(picture, None)], SCORE)[0].regions, theirs)
 
 
 if __name__ == "__main__":
