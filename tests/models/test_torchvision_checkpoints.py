@@ -186,6 +186,12 @@ def missing_weight(tmp_path):
     return tmp_path / "missing.pth"
 
 
+def headless_mask(tmp_path):
+    state = {n: t for n, t in small_state(MASK).items() if "mask_head" not in n}
+    torch.save(state, tmp_path / "headless.pth")
+    return tmp_path / "headless.pth"
+
+
 def not_weights(tmp_path):
     (tmp_path / "text.pth").write_text("weights, honestly")
     return tmp_path / "text.pth"
@@ -211,6 +217,7 @@ def odd_depth(tmp_path):
         (wrong_classes, "of another shape"),
         (other_network, "no known"),
         (missing_weight, "1 missing"),
+        (headless_mask, "2 missing"),
         (not_weights, "text.pth"),
         (a_tensor, "holds a Tensor"),
         (odd_depth, "a ResNet with 3, 4, 5, 3 blocks"),

@@ -175,7 +175,7 @@ def _settings(foreign: Foreign, state: Mapping[str, Tensor], spare: int, second:
     heads: dict[str, Any] = {"boxes": boxes | ({"layers": 1, "convolutions": 4, "norm": "batch"} if second else {})}
     if (mask := state.get("roi_heads.mask_predictor.mask_fcn_logits.weight")) is not None:
         convolutions = sum(re.fullmatch(r"roi_heads\.mask_head\.\d\.0\.weight", name) is not None for name in state)
-        heads["masks"] = {"channels": mask.shape[1], "convolutions": convolutions}
+        heads["masks"] = {"channels": mask.shape[1], "convolutions": max(1, convolutions)}
         heads["masks"] |= {"norm": "batch"} if second else {}
     if (points := state.get("roi_heads.keypoint_predictor.kps_score_lowres.weight")) is not None:
         heads["keypoints"] = {"channels": len(points)}
