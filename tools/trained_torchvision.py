@@ -1,13 +1,14 @@
 """Trained networks in torchvision and here, end to end: one that torchvision trained, and one that Segue did.
 
     SEGUE_DATA=... python tools/trained_torchvision.py --train 300 --weights nuclei.pth
-    SEGUE_DATA=... python tools/trained_torchvision.py --weights nuclei.pth --pictures FOLDER
+    SEGUE_DATA=... python tools/trained_torchvision.py --weights nuclei.pth
+    python tools/trained_torchvision.py --pictures FOLDER
     python tools/trained_torchvision.py --fixture tests/models/fixtures/torchvision_toybox.npz
 
 The first trains torchvision's Mask R-CNN on a ResNet-18, from scratch, on nuclei, and saves its state dict. The second
-converts that file and compares final detections in pictures of the validation set; and it moves the boxes and masks of
-`toybox` into torchvision, back by way of a file, and compares detections in a folder's pictures. Each resizes for
-itself. Writes results/trained_torchvision.json. The third stores detections for the tests. Needs torchvision.
+converts that file and compares final detections in pictures of the validation set. The third moves the boxes and masks
+of `toybox` into torchvision, back by way of a file, and compares detections in a folder's pictures. Each resizes for
+itself; both write into results/trained_torchvision.json. The last stores detections for the tests. Needs torchvision.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ def main() -> None:
     if args.fixture:
         write_fixture(args.fixture)
         return
-    results = {
-        "trained by torchvision: nuclei": nuclei(args.weights, args.count),
-        "trained here: toybox": toybox(args.pictures, args.count),
-    }
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    if args.weights:
+        results["trained by torchvision: nuclei"] = nuclei(args.weights, args.count)
+    if args.pictures:
+        results["trained here: toybox"] = toybox(args.pictures, args.count)
     text = json.dumps(results, indent=1)
     print(text)
     atomic_write(RESULT, f"{text}\n".encode())
