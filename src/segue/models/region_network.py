@@ -146,7 +146,7 @@ class RegionNetwork(nn.Module):
         ``sizes`` (B, 2) are heights and widths before padding.
         """
         boxes = F.pad(sizes.flip(1), (2, 0)).to(levels[0].dtype)  # (B, 4): 0, 0, width, height
-        owners = torch.arange(len(sizes), device=sizes.device)
+        owners = torch.arange(sizes.shape[0], device=sizes.device)
         return {
             name: module(self.pool(levels, boxes, owners, cast(ImageHead, module).pooled))
             for name, module in self.image_heads.items()

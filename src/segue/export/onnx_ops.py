@@ -1,0 +1,73 @@
+"""The package's own operators, said in standard ONNX operators. Needs the ``export`` extra.
+
+The exporter calls these functions with the values of the graph in place of tensors; what they do becomes nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from onnxscript import opset18 as op
+from onnxscript.onnx_types import BOOL, FLOAT, INT64
+
+import segue.ops  # noqa: F401  which registers the operators
+
+
+def nms_keep(boxes: FLOAT, scores: FLOAT, iou_threshold: float, groups: INT64, valid: BOOL) -> BOOL:
+    """As `segue.ops.nms_keep`. Groups become the classes of NonMaxSuppression, and ranks the scores: so the order is
+    ours where scores are equal."""
+    usable = op.And(valid, op.Not(op.IsNaN(scores)))
+    places = op.Squeeze(op.NonZero(usable), [0])  # (M,)
+    count = op.Shape(places)
+    _, order = op.TopK(op.Gather(scores, places), count)  # of equal ones the earlier first
+    places = op.Gather(places, order)
+    own = op.Gather(groups, places)
+    distinct = op.Unique(own)[0]  # (G,)
+    ranks = op.Cast(op.Range(op.Squeeze(count), 0, -1), to=FLOAT.dtype)  # M to 1, which float32 tells apart
+    ranked = op.Where(op.Equal(op.Unsqueeze(distinct, [1]), op.Unsqueeze(own, [0])), ranks, 0.0)  # (G, M)
+    candidates = op.Unsqueeze(op.Gather(boxes, places), [0])
+    picked = op.NonMaxSuppression(candidates, op.Unsqueeze(ranked, [0]), count, iou_threshold, 0.5)  # (K, 3)
+    kept = op.Gather(places, op.Gather(picked, 2, axis=1))
+    none = op.And(usable, op.Not(usable))
+    return op.ScatterElements(none, kept, op.GreaterOrEqual(kept, 0))
+
+
+def multilevel_roi_align(
+    features: Sequence[FLOAT],
+    scales: Sequence[float],
+    boxes: FLOAT,
+    images: INT64,
+    levels: INT64,
+    output: int,
+    sampling: int,
+    aligned: bool,
+) -> FLOAT:
+    """As `segue.ops.multilevel_roi_align`: each level's boxes on their own, then back into their order."""
+    mode = "half_pixel" if aligned else "output_half_pixel"
+    places, parts = [], []
+    for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
+        own = op.Squeeze(op.NonZero(op.Equal(levels, level)), [0])
+        places.append(own)
+        parts.append(
+            op.RoiAlign(
+                feature,
+                op.Gather(boxes, own),
+                op.Gather(images, own),
+                coordinate_transformation_mode=mode,
+                output_height=output,
+                output_width=output,
+                sampling_ratio=sampling,
+                spatial_scale=scale,
+            )
+        )
+    order = op.Concat(*places, axis=0)  # (R,): bin i is of box order[i]
+    back = op.ScatterElements(order, order, op.Range(0, op.Squeeze(op.Shape(order)), 1))
+    return op.Gather(op.Concat(*parts, axis=0), back)
+
+
+TRANSLATIONS: dict[Any, Callable[..., Any]] = {
+    torch.ops.segue.nms_keep.default: nms_keep,
+    torch.ops.segue.multilevel_roi_align.default: multilevel_roi_align,
+}
