@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from onnxscript.onnx_types import BOOL, FLOAT, INT64
 
 import segue.ops  # noqa: F401  which registers the operators
+
+op: Any = opset18  # its types are of tensors only, but numbers and lists become tensors, too
 
 
 def nms_keep(boxes: FLOAT, scores: FLOAT, iou_threshold: float, groups: INT64, valid: BOOL) -> BOOL:
@@ -31,7 +33,8 @@ def nms_keep(boxes: FLOAT, scores: FLOAT, iou_threshold: float, groups: INT64, v
     picked = op.NonMaxSuppression(candidates, op.Unsqueeze(ranked, [0]), count, iou_threshold, 0.5)  # (K, 3)
     kept = op.Gather(places, op.Gather(picked, 2, axis=1))
     none = op.And(usable, op.Not(usable))
-    return op.ScatterElements(none, kept, op.GreaterOrEqual(kept, 0))
+    keep: BOOL = op.ScatterElements(none, kept, op.GreaterOrEqual(kept, 0))
+    return keep
 
 
 def multilevel_roi_align(
@@ -64,7 +67,8 @@ def multilevel_roi_align(
         )
     order = op.Concat(*places, axis=0)  # (R,): bin i is of box order[i]
     back = op.ScatterElements(order, order, op.Range(0, op.Squeeze(op.Shape(order)), 1))
-    return op.Gather(op.Concat(*parts, axis=0), back)
+    pooled: FLOAT = op.Gather(op.Concat(*parts, axis=0), back)
+    return pooled
 
 
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {

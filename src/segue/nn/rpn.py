@@ -104,7 +104,9 @@ class RPN(nn.Module):
             deltas.append(d.permute(0, 3, 4, 1, 2).reshape(b, -1, 4))
             grids.append((h, w))
         anchors = self.anchors(grids, padded, levels[0].device)
-        return RawProposals(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [a.shape[0] for a in anchors])
+        return RawProposals(
+            torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [a.shape[0] for a in anchors]
+        )
 
     def anchors(self, grids: list[tuple[int, int]], padded: tuple[int, int], device: torch.device) -> list[Tensor]:
         """The anchors (H * W * A, 4) of each level. Strides by the conventions."""

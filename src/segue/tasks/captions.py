@@ -110,7 +110,7 @@ class CaptionHead(nn.Module):
         return self.vocabulary.decode(beam_search(self.decoder, raw, s.beams, s.length_power, s.longest, unknown))
 
     def tensors(self, raw: Tensor, labels: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """``captions`` (R, longest) int32 indices of the likeliest word each time; ends follow on a shorter sentence."""
+        """``captions`` (R, longest) int32, the likeliest word each time; ends follow on a shorter sentence."""
         s = self.settings
         return {"captions": greedy_to_the_end(self.decoder, raw, s.longest, self.vocabulary.unknown).int()}
 

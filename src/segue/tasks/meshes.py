@@ -182,7 +182,7 @@ class MeshHead(nn.Module):
         how many vertices one has depends on the voxels.
         """
         own = raw[0][torch.arange(labels.shape[0], device=labels.device), labels].clamp(max=LARGEST_EXTENT).exp()
-        return {"extents": own} | {"voxels": logits.sigmoid() for logits in raw[2:]}
+        return {"extents": own} if self.voxels is None else {"extents": own, "voxels": raw[2].sigmoid()}
 
     def _rows(self, regions: Sampled, truth: Regions) -> Tensor:
         """The regions to learn from: their object has a surface and a camera, and does not reach far out of the box."""
