@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segue.export.check import Session
 from segue.export.onnx_file import OPSET, quiet, serialised
 from segue.export.onnx_ops import TRANSLATIONS
-from segue.ops import multilevel_roi_align, nms_keep
+from segue.ops import keypoint_peaks, multilevel_roi_align, nms_keep
 
 Run = Callable[..., Tensor]
 
@@ -69,6 +69,11 @@ def regions(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
     return maps[0], maps[1], torch.cat([centre - side / 2, centre + side / 2], 1), images, levels
 
 
+class Peaks(nn.Module):
+    def forward(self, logits: Tensor, boxes: Tensor) -> Tensor:
+        return keypoint_peaks(logits, boxes)
+
+
 @cache
 def suppression() -> Run:
     rows = {0: torch.export.Dim.DYNAMIC}
@@ -105,6 +110,15 @@ def test_roi_align_in_onnx_gives_the_same(sampling: int, aligned: bool, count: i
     torch.testing.assert_close(
         pooling(sampling, aligned)(*values), Pooling(sampling, aligned)(*values), rtol=1e-5, atol=1e-5
     )
+
+
+def test_keypoint_peaks_in_onnx_are_the_same() -> None:
+    logits, boxes = torch.randn(6, 3, 14, 14, generator=torch.Generator().manual_seed(1)), regions(6, 2)[2]
+    boxes[0, 2:] = boxes[0, :2] - 3  # turned inside out
+    rows = {0: torch.export.Dim.DYNAMIC}
+    peaks = exported(Peaks(), (logits, boxes), (rows, rows))
+    torch.testing.assert_close(peaks(logits, boxes), keypoint_peaks(logits, boxes), rtol=1e-5, atol=1e-4)
+    assert peaks(logits[:0], boxes[:0]).shape == (0, 3, 3)
 
 
 @pytest.mark.parametrize("sampling", [0, 2])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from onnxscript import opset18
+from onnxscript import opset18, script
 from onnxscript.onnx_types import BOOL, FLOAT, INT64
 
 import segue.ops  # noqa: F401  which registers the operators
@@ -71,7 +71,34 @@ def multilevel_roi_align(
     return pooled
 
 
+@script(default_opset=opset18)  # one of those whose source is read, for its loop
+def keypoint_peaks(logits: FLOAT, boxes: FLOAT) -> FLOAT:
+    """As `segue.ops.keypoint_peaks`, one region after the other."""
+    sides = op.Max(op.Slice(boxes, [2], [4], [1]) - op.Slice(boxes, [0], [2], [1]), 1.0)  # (N, 2) width, height
+    pixels = op.Cast(op.Ceil(sides), to=7)
+    count = op.Squeeze(op.Shape(logits, start=0, end=1))
+    keypoints = op.Shape(logits, start=1, end=2)
+    peaks = op.Expand(0.0, op.Concat([0], keypoints, [3], axis=0))  # (0, K, 3)
+    for i in range(count):
+        size = op.Gather(pixels, i)  # (2,) width, height
+        width = op.Slice(size, [0], [1])
+        shape = op.Concat([1], keypoints, op.Slice(size, [1], [2]), width, axis=0)
+        large = op.Resize(op.Unsqueeze(op.Gather(logits, i), [0]), None, None, shape, mode="cubic")
+        flat = op.Reshape(large, op.Concat(keypoints, [-1], axis=0))  # (K, H * W)
+        place = op.ArgMax(flat, axis=1, keepdims=0)
+        column = op.Cast(op.Mod(place, width), to=1)
+        row = op.Cast(place / width, to=1)
+        value = op.ReduceMax(flat, [1], keepdims=0)
+        peak = op.Concat(op.Unsqueeze(column, [1]), op.Unsqueeze(row, [1]), op.Unsqueeze(value, [1]), axis=1)
+        peaks = op.Concat(peaks, op.Unsqueeze(peak, [0]), axis=0)
+    steps = op.Unsqueeze(sides / op.Cast(pixels, to=1), [1])  # (N, 1, 2)
+    corners = op.Unsqueeze(op.Slice(boxes, [0], [2], [1]), [1])
+    places = (op.Slice(peaks, [0], [2], [2]) + 0.5) * steps + corners
+    return op.Concat(places, op.Slice(peaks, [2], [3], [2]), axis=2)
+
+
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.segue.nms_keep.default: nms_keep,
     torch.ops.segue.multilevel_roi_align.default: multilevel_roi_align,
+    torch.ops.segue.keypoint_peaks.default: keypoint_peaks,
 }

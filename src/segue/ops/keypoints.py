@@ -45,6 +45,8 @@ def keypoint_targets(points: Tensor, boxes: Tensor, cells: int) -> tuple[Tensor,
 def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     """Where maps are highest once they are enlarged, bicubic, to the whole pixels of their box.
 
+    How large they become depends on the boxes, so it is an operator, as of `segue.ops.nms`.
+
     Args:
         logits: (N, K, S, S), the maps of N regions.
         boxes: (N, 4) xyxy, the regions; sides below one pixel count as one.
@@ -52,6 +54,12 @@ def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         (N, K, 3) x, y of the highest pixel's centre, and its value.
     """
+    points: Tensor = _peaks(logits, boxes)
+    return points
+
+
+@torch.library.custom_op("segue::keypoint_peaks", mutates_args=())
+def _peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)  # (N, 2) width, height
     pixels = sides.ceil().long()
     costs = pixels.prod(1) * logits.shape[1]
@@ -62,6 +70,11 @@ def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
         peaks[rows] = _highest(logits[rows], pixels[rows])
     xy = (peaks[..., :2] + 0.5) * (sides / pixels)[:, None] + boxes[:, None, :2]
     return torch.cat([xy, peaks[..., 2:]], dim=2)
+
+
+@_peaks.register_fake
+def _(logits: Tensor, boxes: Tensor) -> Tensor:
+    return logits.new_empty(logits.shape[0], logits.shape[1], 3)
 
 
 @torch.no_grad()
@@ -81,7 +94,7 @@ def keypoint_windows(logits: Tensor, boxes: Tensor) -> Tensor:
     s = logits.shape[-1]
     shares = logits.flatten(2).softmax(2).view_as(logits)
     side = s // 5 | 1  # odd, so that a window has a cell in its middle
-    windows = F.avg_pool2d(shares, side, 1, padding=side // 2, divisor_override=1).flatten(2)
+    windows = F.avg_pool2d(shares, side, 1, padding=side // 2).flatten(2) * side**2
     most, middle = windows.max(2)  # (N, K)
     cells = torch.arange(s, device=logits.device)
     near = [(cells - at[..., None]).abs() <= side // 2 for at in (middle // s, middle % s)]  # rows, columns (N, K, S)
