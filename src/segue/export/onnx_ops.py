@@ -1,4 +1,4 @@
-"""The package's own operators, said in standard ONNX operators. Needs the ``export`` extra.
+"""The package's own operators, and one of torch, said in standard ONNX operators. Needs the ``export`` extra.
 
 The exporter calls these functions with the values of the graph in place of tensors; what they do becomes nodes.
 """
@@ -71,6 +71,12 @@ def multilevel_roi_align(
     return pooled
 
 
+def stable_sort(values: FLOAT, stable: bool = True, dim: int = -1, descending: bool = False) -> tuple[FLOAT, INT64]:
+    """As `torch.sort` with ``stable``, which the exporter does not know."""
+    found: tuple[FLOAT, INT64] = op.TopK(values, op.Gather(op.Shape(values), [dim]), axis=dim, largest=descending)
+    return found
+
+
 @script(default_opset=opset18)  # one of those whose source is read, for its loop
 def keypoint_peaks(logits: FLOAT, boxes: FLOAT) -> FLOAT:
     """As `segue.ops.keypoint_peaks`, one region after the other."""
@@ -100,5 +106,6 @@ def keypoint_peaks(logits: FLOAT, boxes: FLOAT) -> FLOAT:
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.segue.nms_keep.default: nms_keep,
     torch.ops.segue.multilevel_roi_align.default: multilevel_roi_align,
+    torch.ops.aten.sort.stable: stable_sort,
     torch.ops.segue.keypoint_peaks.default: keypoint_peaks,
 }

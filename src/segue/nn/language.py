@@ -303,4 +303,6 @@ def beam_search(
 
 def without(scores: Tensor, never: int | None) -> Tensor:
     """Scores (N, V) of the next word with one word ruled out."""
-    return scores if never is None else scores.index_fill(1, torch.tensor(never, device=scores.device), -torch.inf)
+    if never is None:
+        return scores
+    return scores.masked_fill(torch.arange(scores.shape[1], device=scores.device) == never, -torch.inf)
