@@ -48,7 +48,8 @@ class RegionGraph(nn.Module):
         valid = found.valid & (found.scores >= threshold)
         b, slots = valid.shape[0], valid.shape[1]
         # The other heads look at filled slots only, and once more at the first: so there is always a region.
-        rows = F.pad(valid.flatten().nonzero()[:, 0], (1, 0))
+        filled = valid.flatten()
+        rows, place = F.pad(filled.nonzero()[:, 0], (1, 0)), filled.long().cumsum(0)
         boxes, labels = found.boxes.reshape(-1, 4)[rows], found.labels.flatten()[rows]
         result = {
             "boxes": found.boxes * valid[..., None],
@@ -60,7 +61,8 @@ class RegionGraph(nn.Module):
             if name != network.selector:
                 raw = head(network.pool(levels, boxes, rows // slots, head.pooled))  # type: ignore[arg-type]
                 for key, values in region_tensors(head, name, raw, labels, boxes).items():
-                    padded = values.new_zeros(b * slots, *values.shape[1:]).index_put((rows[1:],), values[1:])
+                    there = filled.view(-1, *[1] * (values.dim() - 1))
+                    padded = torch.where(there, values[place], torch.zeros_like(values[:1]))
                     result[key] = padded.view(b, slots, *values.shape[1:])
         for name, raw in network.read_pixels(levels, list(network.pixel_heads)).items():
             result |= network.pixel_heads[name].tensors(raw, (images.shape[2], images.shape[3]))  # type: ignore[operator]
