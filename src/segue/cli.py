@@ -19,6 +19,7 @@ from segue.commands import (
     data_show,
     demo,
     evaluate,
+    export,
     find,
     lecture,
     make_cells,
@@ -93,6 +94,7 @@ def parser() -> Parser:
     add_evaluate(commands)
     add_data(commands)
     add_convert(commands)
+    add_export(commands)
     add_lecture(commands)
     command = add_command(commands, "models", models, "the zoo: names, tasks, classes, scores, licences")
     command.add_argument("name", nargs="?", metavar="NAME", help="say everything about this one")
@@ -218,6 +220,14 @@ def add_convert(commands: Commands) -> None:
     add("--from", dest="source", choices=("torchvision", "detectron2", "meshrcnn"), help="admit only its networks")
     add("--out", type=Path, required=True, metavar="FILE.safetensors", help="the model file")
     add("--verify", action="store_true", help="compare it with the original, stage by stage where that is installed")
+
+
+def add_export(commands: Commands) -> None:
+    """`segue export`."""
+    add = add_command(commands, "export", export, "write a model as a file that runs without Segue").add_argument
+    add("--model", required=True, help="a zoo name, a .safetensors file or a run folder")
+    add("--format", choices=("onnx",), default="onnx", help="of the file (default: onnx)")
+    add("--out", type=Path, required=True, metavar="FILE.onnx", help="the file")
 
 
 def add_data(commands: Commands) -> None:

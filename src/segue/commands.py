@@ -168,6 +168,19 @@ def convert(arguments: argparse.Namespace) -> None:
     print(f"{model.name}, {len(model.categories)} classes, licence {model.notes['licence']}: {arguments.out}")
 
 
+def export(arguments: argparse.Namespace) -> None:
+    """A file that runs without Segue, checked against the model."""
+    from segue.engine.load import load
+    from segue.export.onnx_file import check_place, export_onnx
+
+    imported()
+    check_place(arguments.out)
+    found, left_out = export_onnx(load(arguments.model, "cpu"), arguments.out)
+    if left_out:
+        print(f"segue: not in the file: {', '.join(left_out)}; see docs/export.md", file=sys.stderr)
+    print(f"{arguments.out}: the same as the model ({found})")
+
+
 def data_show(arguments: argparse.Namespace) -> None:
     """Numbers, and a contact sheet of a few pictures."""
     from segue.engine.datasets import show

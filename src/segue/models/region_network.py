@@ -151,7 +151,7 @@ class RegionNetwork(nn.Module):
         of its size has. ``sizes`` (B, 2) are heights and widths before padding.
         """
         boxes = F.pad(sizes.flip(1), (2, 0)).to(levels[0].dtype)  # (B, 4): 0, 0, width, height
-        owners = torch.arange(len(sizes), device=sizes.device)
+        owners = torch.arange(sizes.shape[0], device=sizes.device)
         sides = {name: cast(ImageHead, module).pooled for name, module in self.image_heads.items() if name in tasks}
         return {
             name: self.image_heads[name](self.pool(levels, boxes, owners, side, CELL * side))

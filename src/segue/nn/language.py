@@ -76,7 +76,7 @@ class LSTMDecoder(Decoder):
 
     def fresh(self, codes: Tensor) -> State:
         """Zeros, twice (R, hidden)."""
-        zeros = codes.new_zeros(len(codes), self.cell.hidden_size)
+        zeros = codes.new_zeros(codes.shape[0], self.cell.hidden_size)
         return zeros, zeros
 
     def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -94,7 +94,7 @@ class GRUDecoder(Decoder):
 
     def fresh(self, codes: Tensor) -> State:
         """Zeros (R, hidden)."""
-        return (codes.new_zeros(len(codes), self.cell.hidden_size),)
+        return (codes.new_zeros(codes.shape[0], self.cell.hidden_size),)
 
     def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """As of `Decoder`."""
@@ -138,7 +138,7 @@ class TransformerDecoder(Decoder):
 
     def fresh(self, codes: Tensor) -> State:
         """No keys and values (R, 0, 2 hidden), for each block."""
-        return (codes.new_zeros(len(codes), 0, 2 * self.places.embedding_dim),) * LAYERS
+        return (codes.new_zeros(codes.shape[0], 0, 2 * self.places.embedding_dim),) * LAYERS
 
     def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """As of `Decoder`."""
@@ -208,6 +208,18 @@ def greedy(decoder: Decoder, codes: Tensor, longest: int = 15, never: int | None
         going = word != decoder.end
         rows, word, state = rows[going], word[going], tuple(part[going] for part in state)
     return tokens
+
+
+def greedy_to_the_end(decoder: Decoder, codes: Tensor, longest: int, never: int | None = None) -> Tensor:
+    """As `greedy`; sentences that have ended go on, too, so that no shape depends on what is said."""
+    state, words = decoder.begin(codes), [torch.full_like(codes[:, 0], decoder.end, dtype=torch.int64)]
+    ended = torch.zeros_like(words[0], dtype=torch.bool)
+    for _ in range(longest):
+        logits, state = decoder.step(state, words[-1])
+        word = without(logits, never).argmax(1).masked_fill(ended, decoder.end)
+        ended = ended | (word == decoder.end)
+        words.append(word)
+    return torch.stack(words[1:], 1)
 
 
 class Beams(NamedTuple):
@@ -291,4 +303,6 @@ def beam_search(
 
 def without(scores: Tensor, never: int | None) -> Tensor:
     """Scores (N, V) of the next word with one word ruled out."""
-    return scores if never is None else scores.index_fill(1, torch.tensor(never, device=scores.device), -torch.inf)
+    if never is None:
+        return scores
+    return scores.masked_fill(torch.arange(scores.shape[1], device=scores.device) == never, -torch.inf)

@@ -91,6 +91,12 @@ class SemanticBranch(nn.Module):
         """The class of every pixel of one picture: `label` of its `probabilities`."""
         return self.label(self.probabilities(raw, shown, size))
 
+    def tensors(self, raw: Tensor, shown: tuple[int, int]) -> dict[str, Tensor]:
+        """``semantic`` (B, H, W) int32 categories, -1 for "any thing", and ``confidence`` (B, H, W)."""
+        logits = enlarge(raw, self.stride)[:, :, : shown[0], : shown[1]]
+        confidence, row = logits.softmax(1).max(1)
+        return {"semantic": self.category[row].int(), "confidence": confidence}
+
     def probabilities(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """The probability of every output in every pixel of one picture.
 

@@ -111,7 +111,9 @@ class RPN(nn.Module):
             deltas.append(d.permute(0, 3, 4, 1, 2).reshape(b, -1, 4))
             grids.append((h, w))
         anchors = self.anchors(grids, padded, levels[0].device)
-        return RawProposals(torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [len(a) for a in anchors])
+        return RawProposals(
+            torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), [a.shape[0] for a in anchors]
+        )
 
     def anchors(self, grids: list[tuple[int, int]], padded: tuple[int, int], device: torch.device) -> list[Tensor]:
         """The anchors (H * W * A, 4) of each level. Strides by the conventions."""
@@ -130,7 +132,7 @@ class RPN(nn.Module):
         after = s.post_nms_train if self.training else s.post_nms
         picked, groups, start = [], [], 0
         for level, count in enumerate(raw.counts):
-            top = raw.logits[:, start : start + count].topk(min(before, count), dim=1).indices + start
+            top = raw.logits[:, start : start + count].topk(smaller(before, count), dim=1).indices + start
             picked.append(top)
             groups.append(torch.full_like(top, level))
             start += count
@@ -139,7 +141,8 @@ class RPN(nn.Module):
         boxes = decode_boxes(gather_rows(raw.deltas.float(), index), raw.anchors[index], CODER)
         boxes = clip_boxes(boxes, sizes[:, None, :])
         valid = ((boxes[..., 2:] - boxes[..., :2]) > 1e-3).all(2) & scores.isfinite()
-        return _best(boxes, scores, group, valid, s.nms, after)
+        image = torch.arange(scores.shape[0], device=scores.device)[:, None] * len(raw.counts)
+        return _best(boxes, scores, group + image, valid, s.nms, after)
 
     def losses(self, raw: RawProposals, truth: Tensor, truth_valid: Tensor, searched: Tensor) -> dict[str, Tensor]:
         """Objectness and box losses against padded true boxes (B, G, 4) with their validity (B, G).
@@ -166,9 +169,14 @@ class RPN(nn.Module):
 
 
 def _best(boxes: Tensor, scores: Tensor, group: Tensor, valid: Tensor, iou: float, count: int) -> Proposals:
-    """NMS within each image and level, then the ``count`` best per image over all levels."""
+    """NMS within each group, an image's level, then the ``count`` best per image over all levels."""
     b, n = scores.shape
-    image = torch.arange(b, device=boxes.device)[:, None] * (int(group.max()) + 1 if n else 1)
-    keep = nms_keep(boxes.reshape(-1, 4), scores.reshape(-1), iou, (group + image).reshape(-1), valid.reshape(-1))
-    ranked, order = scores.masked_fill(~keep.view(b, n), -torch.inf).topk(min(count, n), dim=1)
+    keep = nms_keep(boxes.reshape(-1, 4), scores.reshape(-1), iou, group.reshape(-1), valid.reshape(-1))
+    ranked, order = scores.masked_fill(~keep.view(b, n), -torch.inf).topk(smaller(count, n), dim=1)
     return Proposals(gather_rows(boxes, order), ranked > -torch.inf)
+
+
+def smaller(a: int, b: int) -> int:
+    """The smaller number; unlike of `min`, the exporter need not know which that is."""
+    least: int = torch.sym_min(a, b)  # type: ignore[no-untyped-call]
+    return least

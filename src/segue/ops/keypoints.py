@@ -44,6 +44,8 @@ def keypoint_targets(points: Tensor, boxes: Tensor, cells: int) -> tuple[Tensor,
 def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     """Where maps are highest once they are enlarged, bicubic, to the whole pixels of their box.
 
+    How large they become depends on the boxes, so it is an operator, as of `segue.ops.nms`.
+
     Args:
         logits: (N, K, S, S), the maps of N regions.
         boxes: (N, 4) xyxy, the regions; sides below one pixel count as one.
@@ -51,6 +53,12 @@ def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         (N, K, 3) x, y of the highest pixel's centre, and its value.
     """
+    points: Tensor = _peaks(logits, boxes)
+    return points
+
+
+@torch.library.custom_op("segue::keypoint_peaks", mutates_args=())
+def _peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)  # (N, 2) width, height
     pixels = sides.ceil().long()
     costs = pixels.prod(1) * logits.shape[1]
@@ -61,6 +69,11 @@ def keypoint_peaks(logits: Tensor, boxes: Tensor) -> Tensor:
         peaks[rows] = _highest(logits[rows], pixels[rows])
     xy = (peaks[..., :2] + 0.5) * (sides / pixels)[:, None] + boxes[:, None, :2]
     return torch.cat([xy, peaks[..., 2:]], dim=2)
+
+
+@_peaks.register_fake
+def _(logits: Tensor, boxes: Tensor) -> Tensor:
+    return logits.new_empty(logits.shape[0], logits.shape[1], 3)
 
 
 @torch.no_grad()

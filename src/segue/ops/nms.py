@@ -1,4 +1,8 @@
-"""Greedy non-maximum suppression: of boxes that overlap too much, the best stays."""
+"""Greedy non-maximum suppression: of boxes that overlap too much, the best stays.
+
+How many rounds it takes depends on the boxes, so it is an operator, ``segue::nms_keep``, that torch.compile and
+torch.export do not look into.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +32,29 @@ def nms_keep(
         groups: (N,) int64, such as classes or images; boxes of different groups never meet. None is one group.
         valid: (N,) bool; an invalid box is not kept and suppresses nothing. None means that all are.
     """
-    usable = ~scores.isnan() if valid is None else valid & ~scores.isnan()
-    index = usable.nonzero()[:, 0]
-    order = index[scores[index].argsort(descending=True, stable=True)]
     if groups is None:
         groups = torch.zeros_like(scores, dtype=torch.int64)
+    if valid is None:
+        valid = torch.ones_like(scores, dtype=torch.bool)
+    keep: Tensor = _operator(boxes, scores, iou_threshold, groups, valid)
+    return keep
+
+
+@torch.library.custom_op("segue::nms_keep", mutates_args=())
+def _operator(boxes: Tensor, scores: Tensor, iou_threshold: float, groups: Tensor, valid: Tensor) -> Tensor:
+    usable = valid & ~scores.isnan()
+    index = usable.nonzero()[:, 0]
+    order = index[scores[index].argsort(descending=True, stable=True)]
     order = order[groups[order].argsort(stable=True)]  # group by group, the best first in each
     kept = _greedy(boxes[order], groups[order], iou_threshold)
     keep = torch.zeros_like(usable)
     keep[order[kept]] = True
     return keep
+
+
+@_operator.register_fake
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float, groups: Tensor, valid: Tensor) -> Tensor:
+    return torch.empty_like(valid)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

@@ -1,12 +1,14 @@
 """RoIAlign (Mask R-CNN, section 3), on one feature map or on a pyramid.
 
 Bilinear sampling is a weighted sum of a few pixels, and the same everywhere in a bin: so the features become rows, one
-per pixel, and every bin of every RoI one bag of an `embedding_bag`.
+per pixel, and every bin of every RoI one bag of an `embedding_bag`. The whole is one operator,
+``segue::multilevel_roi_align``, that torch.compile and torch.export do not look into.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,45 +87,165 @@ def multilevel_roi_align(
     Returns:
         (R, C, P, P), in channels-last memory.
     """
-    rows = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features])  # (sum of B H W, C)
     boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
-    shapes = torch.tensor([f.shape[2:] for f in features], device=boxes.device)  # (L, 2) height, width
-    per_image = shapes.prod(1)
-    base = starts_of(per_image * len(features[0]))[levels] + images * per_image[levels]  # (R,) first row of the map
-    scaled = boxes * torch.tensor(scales, dtype=boxes.dtype, device=boxes.device)[levels, None]
-    start, extent = roi_extent(scaled, aligned)
-    pool = _pool_fixed if sampling else _pool_adaptive
-    bins = pool(rows, base, start, extent, shapes[levels], output, sampling)  # (R * P * P, C)
+    pooled: Tensor = _operator(list(features), list(scales), boxes, images, levels, output, sampling, aligned)
+    return pooled
+
+
+@torch.library.custom_op("segue::multilevel_roi_align", mutates_args=())
+def _operator(
+    features: list[Tensor],
+    scales: list[float],
+    boxes: Tensor,
+    images: Tensor,
+    levels: Tensor,
+    output: int,
+    sampling: int,
+    aligned: bool,
+) -> Tensor:
+    rows = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features])  # (sum of B H W, C)
+    sizes = [[f.shape[2], f.shape[3]] for f in features]
+    place = _place(sizes, len(features[0]), scales, boxes, images, levels, aligned)
+    parts = [
+        F.embedding_bag(index, rows, offsets, per_sample_weights=weight.to(rows.dtype), mode="sum")
+        for index, weight, offsets in _bags(place, output, sampling)
+    ]
+    bins = torch.cat(parts) if len(parts) > 1 else parts[0]  # (R * P * P, C)
     return bins.view(len(boxes), output, output, rows.shape[1]).permute(0, 3, 1, 2)
 
 
-def _pool_fixed(
-    rows: Tensor, base: Tensor, start: Tensor, extent: Tensor, shape: Tensor, output: int, sampling: int
+@_operator.register_fake
+def _(
+    features: list[Tensor],
+    scales: list[float],
+    boxes: Tensor,
+    images: Tensor,
+    levels: Tensor,
+    output: int,
+    sampling: int,
+    aligned: bool,
 ) -> Tensor:
+    return features[0].new_empty(boxes.shape[0], output, output, features[0].shape[1]).permute(0, 3, 1, 2)
+
+
+@torch.library.custom_op("segue::multilevel_roi_align_backward", mutates_args=())
+def _backward_operator(
+    grad: Tensor,
+    heights: list[int],
+    widths: list[int],
+    batch: int,
+    scales: list[float],
+    boxes: Tensor,
+    images: Tensor,
+    levels: Tensor,
+    sampling: int,
+    aligned: bool,
+) -> Tensor:
+    """The gradient (sum of B H W, C) of the rows; where the bins read is found again, which costs less than memory."""
+    sizes, channels, output = [[h, w] for h, w in zip(heights, widths, strict=True)], grad.shape[1], grad.shape[2]
+    place = _place(sizes, batch, scales, boxes, images, levels, aligned)
+    bins = grad.permute(0, 2, 3, 1).reshape(-1, channels)  # (R * P * P, C)
+    rows, first = grad.new_zeros(batch * sum(h * w for h, w in sizes), channels), 0
+    for index, weight, offsets in _bags(place, output, sampling):
+        part = bins[first : first + len(offsets)]
+        rows += _bag_gradient(part, index, offsets, weight.to(grad.dtype), len(rows))
+        first += len(offsets)
+    return rows
+
+
+@_backward_operator.register_fake
+def _(
+    grad: Tensor,
+    heights: list[int],
+    widths: list[int],
+    batch: int,
+    scales: list[float],
+    boxes: Tensor,
+    images: Tensor,
+    levels: Tensor,
+    sampling: int,
+    aligned: bool,
+) -> Tensor:
+    return grad.new_empty(batch * sum(h * w for h, w in zip(heights, widths, strict=True)), grad.shape[1])
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    features, ctx.scales, boxes, images, levels, _, ctx.sampling, ctx.aligned = inputs
+    ctx.batch, ctx.sizes = features[0].shape[0], [(f.shape[2], f.shape[3]) for f in features]
+    ctx.save_for_backward(boxes, images, levels)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    heights, widths = ([size[axis] for size in ctx.sizes] for axis in (0, 1))
+    place = ctx.scales, *ctx.saved_tensors
+    rows = _backward_operator(grad, heights, widths, ctx.batch, *place, ctx.sampling, ctx.aligned)
+    parts = zip(rows.split([ctx.batch * h * w for h, w in ctx.sizes]), ctx.sizes, strict=True)
+    features = [part.view(ctx.batch, h, w, -1).permute(0, 3, 1, 2) for part, (h, w) in parts]
+    return (features, *[None] * 7)
+
+
+_operator.register_autograd(_gradients, setup_context=_remember)
+
+
+class _Place(NamedTuple):
+    """Where R boxes lie among the rows of all maps: first row of the map (R,), start, extent and map's size (R, 2)."""
+
+    base: Tensor
+    start: Tensor
+    extent: Tensor
+    shape: Tensor
+
+
+Bags = tuple[Tensor, Tensor, Tensor]
+"""Index and weight (T,) of the rows that bins read, bin after bin, and the first place of each bin in them."""
+
+
+def _place(
+    sizes: Sequence[Sequence[int]],
+    batch: int,
+    scales: Sequence[float],
+    boxes: Tensor,
+    images: Tensor,
+    levels: Tensor,
+    aligned: bool,
+) -> _Place:
+    """Boxes (R, 4) in pixels of the image, on maps of these ``sizes``, height and width."""
+    shapes = torch.tensor(sizes, device=boxes.device)  # (L, 2)
+    per_image = shapes.prod(1)
+    base = starts_of(per_image * batch)[levels] + images * per_image[levels]
+    scaled = boxes * torch.tensor(scales, dtype=boxes.dtype, device=boxes.device)[levels, None]
+    return _Place(base, *roi_extent(scaled, aligned), shapes[levels])
+
+
+def _bags(place: _Place, output: int, sampling: int) -> Iterator[Bags]:
+    """The bags of some boxes after the other: all at once with a fixed number of samples."""
+    if sampling:
+        yield _fixed_bags(place, output, sampling)
+        return
+    size = place.extent / output
+    taps = torch.where(size.isfinite(), size.clamp(min=0) + 2, 0)  # about, per bin and axis
+    costs = taps.prod(1).long() * output**2
+    if not len(costs):
+        yield _ragged_bags(place, output)
+    for chunk in chunks(costs, MOST_TAPS):
+        yield _ragged_bags(_Place(*(part[chunk] for part in place)), output)
+
+
+def _fixed_bags(place: _Place, output: int, sampling: int) -> Bags:
     """The same number of taps in every bin: nothing depends on the data but the values."""
+    base, start, extent, shape = place
     y, wy = fixed_taps(start[:, 1], extent[:, 1], shape[:, 0], output, sampling)  # (R, P, 2S)
     x, wx = fixed_taps(start[:, 0], extent[:, 0], shape[:, 1], output, sampling)
     first = base[:, None, None] + y * shape[:, 1, None, None]
     index = first[:, :, None, :, None] + x[:, None, :, None, :]  # (R, P, P, 2S, 2S)
     weight = wy[:, :, None, :, None] * wx[:, None, :, None, :]
-    taps = (2 * sampling) ** 2
-    weights = weight.reshape(-1, taps).to(rows.dtype)
-    return F.embedding_bag(index.reshape(-1, taps), rows, per_sample_weights=weights, mode="sum")
+    offsets = torch.arange(len(base) * output**2, device=base.device) * (2 * sampling) ** 2
+    return index.flatten(), weight.flatten(), offsets
 
 
-def _pool_adaptive(
-    rows: Tensor, base: Tensor, start: Tensor, extent: Tensor, shape: Tensor, output: int, sampling: int
-) -> Tensor:
-    """Bags of different lengths, some RoIs at a time."""
-    size = extent / output
-    taps = torch.where(size.isfinite(), size.clamp(min=0) + 2, 0)  # about, per bin and axis
-    costs = taps.prod(1).long() * output**2
-    parts = [_pool_ragged(rows, base[c], start[c], extent[c], shape[c], output) for c in chunks(costs, MOST_TAPS)]
-    return torch.cat(parts) if parts else rows[:0]
-
-
-def _pool_ragged(rows: Tensor, base: Tensor, start: Tensor, extent: Tensor, shape: Tensor, output: int) -> Tensor:
+def _ragged_bags(place: _Place, output: int) -> Bags:
     """Every bin (RoI, p, q) reads the lines that p touches, and in each of these the columns that q touches."""
+    base, start, extent, shape = place
     y = ragged_taps(start[:, 1], extent[:, 1], shape[:, 0], output)
     x = ragged_taps(start[:, 0], extent[:, 0], shape[:, 1], output)
     grid = torch.arange(len(base) * output, device=base.device)  # (RoI, p), which are y's bins
@@ -139,6 +261,15 @@ def _pool_ragged(rows: Tensor, base: Tensor, start: Tensor, extent: Tensor, shap
     tap = torch.repeat_interleave(per_line)  # the line of each tap
     column = torch.arange(len(tap), device=tap.device) + (x.starts[bin_x][bag] - starts_of(per_line))[tap]
     index = first[tap] + x.index[column]
-    weight = (share[tap] * x.weight[column]).to(rows.dtype)
-    offsets = starts_of(y.counts[bin_y] * x.counts[bin_x])
-    return F.embedding_bag(index, rows, offsets, per_sample_weights=weight, mode="sum")
+    return index, share[tap] * x.weight[column], starts_of(y.counts[bin_y] * x.counts[bin_x])
+
+
+def _bag_gradient(grad: Tensor, index: Tensor, offsets: Tensor, weight: Tensor, rows: int) -> Tensor:
+    """The gradient (rows, C) that `embedding_bag` passes on to its rows; no public function gives it alone."""
+    sizes = torch.diff(offsets, append=offsets.new_tensor([len(index)]))
+    bag = torch.repeat_interleave(sizes)
+    most = offsets.new_empty(0)  # of mode "max" only
+    gradient: Tensor = torch.ops.aten._embedding_bag_backward(
+        grad, index, offsets, bag, sizes, most, rows, False, 0, False, weight
+    )
+    return gradient

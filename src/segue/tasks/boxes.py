@@ -86,7 +86,7 @@ class BoxHead(nn.Module):
         x = F.relu(self.fc1(x.flatten(1)))
         if self.fc2 is not None:
             x = F.relu(self.fc2(x))
-        deltas = self.deltas(x).view(len(x), -1, 4)[:, self.first :]
+        deltas = self.deltas(x).view(x.shape[0], -1, 4)[:, self.first :]
         return self.logits(x).float(), deltas.float()
 
     def losses(self, raw: tuple[Tensor, Tensor], regions: Sampled, truth: Regions) -> dict[str, Tensor]:
@@ -122,7 +122,7 @@ class BoxHead(nn.Module):
         k, s = self.classes, self.settings
         scores = raw[0].softmax(1)[:, self.first : self.first + k].reshape(b, p * k)
         candidates = scores.masked_fill(~valid.repeat_interleave(k, 1) | ~(scores > s.score), -1.0)
-        top, index = best_first(candidates, min(4 * p, p * k))  # (B, M)
+        top, index = best_first(candidates, p * min(4, k))  # (B, M)
         deltas = gather_rows(raw[1].reshape(b, p * k, 4), index)
         boxes = decode_boxes(deltas, gather_rows(proposals, index // k), CODER)
         boxes = clip_boxes(boxes, sizes[:, None, :])
@@ -130,7 +130,7 @@ class BoxHead(nn.Module):
         usable = (top > s.score) & ((boxes[..., 2:] - boxes[..., :2]) > 1e-2).all(2)
         groups = labels + torch.arange(b, device=labels.device)[:, None] * k
         keep = nms_keep(boxes.reshape(-1, 4), top.reshape(-1), s.nms, groups.reshape(-1), usable.reshape(-1))
-        best, order = best_first(top.masked_fill(~keep.view(b, -1), -1.0), min(s.detections, top.shape[1]))
+        best, order = best_first(top.masked_fill(~keep.view(b, -1), -1.0), s.detections)
         return Detections(gather_rows(boxes, order), best.clamp(min=0), labels.gather(1, order), best >= 0)
 
     def decode(self, raw: Any, regions: Regions, size: tuple[int, int]) -> Field:
@@ -139,7 +139,7 @@ class BoxHead(nn.Module):
 
 
 def best_first(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest of each row (B, N) and their places, both (B, count); of equal ones the earlier first.
+    """The ``count`` largest of each row (B, N), or all N, and their places; of equal ones the earlier first.
 
     Proposals thinner than a cell may have the same features, and so the same scores; which of them NMS keeps must not
     be left to chance.

@@ -21,7 +21,7 @@ from segue.drawing import caption_part, draw_captions, object_colors
 from segue.errors import DataError
 from segue.metrics.captions import CaptionAP
 from segue.nn.conventions import Conventions
-from segue.nn.language import Kind, beam_search, greedy, log_likelihood, make_decoder, sentence_loss
+from segue.nn.language import Kind, beam_search, greedy, greedy_to_the_end, log_likelihood, make_decoder, sentence_loss
 from segue.nn.norm import initialise_convolutions
 from segue.nn.vocabulary import Vocabulary
 from segue.structures import Categories, Field, Regions, Scene
@@ -121,6 +121,11 @@ class CaptionHead(nn.Module):
         if s.beams == 1:
             return self.vocabulary.decode(greedy(self.decoder, raw, s.longest, unknown))
         return self.vocabulary.decode(beam_search(self.decoder, raw, s.beams, s.length_power, s.longest, unknown))
+
+    def tensors(self, raw: Tensor, labels: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """``captions`` (R, longest) int32, the likeliest word each time; ends follow on a shorter sentence."""
+        s = self.settings
+        return {"captions": greedy_to_the_end(self.decoder, raw, s.longest, self.vocabulary.unknown).int()}
 
     def log_likelihood(self, codes: Tensor, sentence: str) -> Tensor:
         """Logarithm (R,) of the probability that regions with codes (R, D) are told by a sentence's first words."""

@@ -109,17 +109,33 @@ class KeypointHead(nn.Module):
 
         Peaks are looked for on the pixels of the boxes (N, 4) that were ``shown``; None means the regions' own.
         """
-        maps = self.maps[regions.labels]  # (N, K)
-        rows = (maps >= 0).any(1).nonzero()[:, 0]  # regions with keypoints
-        own = raw[rows[:, None], maps[rows].clamp(min=0)]  # (R, K, 56, 56)
-        read = keypoint_windows if self.conventions.keypoint_reading == "window" else keypoint_peaks
-        points = read(own, (regions.boxes if shown is None else shown)[rows])
-        if self.conventions.keypoint_reading == "peak":
-            points[..., 2] = (points[..., 2] - own.flatten(2).logsumexp(2)).exp()
+        labels, boxes = regions.labels, regions.boxes
+        rows = (self.maps[labels] >= 0).any(1).nonzero()[:, 0]  # regions with keypoints
+        points = self._points(raw[rows], labels[rows], (boxes if shown is None else shown)[rows])
         if shown is not None:
-            points[..., :2] = moved(points[..., :2], shown[rows], regions.boxes[rows])
-        points = move_points(points, self.conventions.keypoint_shift) * (maps[rows] >= 0)[..., None]
-        return points.new_zeros(*maps.shape, 3).index_copy(0, rows, points)
+            points[..., :2] = moved(points[..., :2], shown[rows], boxes[rows])
+        points = self._shifted(points, labels[rows])
+        return points.new_zeros(len(labels), *points.shape[1:]).index_copy(0, rows, points)
+
+    def tensors(self, raw: Tensor, labels: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """``keypoints`` (R, K, 3), as of `decode`, of boxes (R, 4) of classes ``labels`` (R,)."""
+        return {"keypoints": self._shifted(self._points(raw, labels, boxes), labels)}
+
+    def _points(self, raw: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+        """Where each class's own keypoints are in its boxes (R, 4), as the network counts pixels: (R, K, 3)."""
+        maps = self.maps[labels]  # (R, K)
+        own = raw[torch.arange(raw.shape[0], device=raw.device)[:, None], maps.clamp(min=0)]  # (R, K, 56, 56)
+        if self.conventions.keypoint_reading == "window":
+            return keypoint_windows(own, boxes)
+        points = keypoint_peaks(own, boxes)
+        if self.conventions.keypoint_reading == "logit":
+            return points
+        shares = (points[..., 2] - own.flatten(2).logsumexp(2)).exp()
+        return torch.cat([points[..., :2], shares[..., None]], 2)
+
+    def _shifted(self, points: Tensor, labels: Tensor) -> Tensor:
+        """The points where we count them; zeros for keypoints that a class does not have."""
+        return move_points(points, self.conventions.keypoint_shift) * (self.maps[labels] >= 0)[..., None]
 
 
 def moved(points: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -75,6 +75,10 @@ class LabelHead(nn.Module):
         total = F.cross_entropy(raw, labels, ignore_index=UNLABELLED, reduction="sum")
         return {"label": total / (labels != UNLABELLED).sum().clamp(min=1)}
 
+    def tensors(self, raw: Tensor) -> dict[str, Tensor]:
+        """``label`` (B,) int32, the likeliest class of each picture."""
+        return {"label": raw.argmax(1).int()}
+
     def decode(self, raw: Tensor) -> str:
         """Logits (K,) -> the name of the likeliest class."""
         return self.names[int(raw.argmax())]

@@ -85,9 +85,14 @@ class MaskHead(nn.Module):
 
     def decode(self, raw: Tensor, regions: Regions, size: tuple[int, int]) -> Field:
         """The mask of each detection's own class, pasted into the picture."""
-        rows = torch.arange(len(raw), device=raw.device)
-        probabilities = raw[rows, regions.labels].sigmoid()
-        return paste_masks(probabilities, regions.boxes, size, self.conventions.paste_at_centres)
+        return paste_masks(self._own(raw, regions.labels), regions.boxes, size, self.conventions.paste_at_centres)
+
+    def tensors(self, raw: Tensor, labels: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """``masks`` (R, 28, 28), the probabilities inside the boxes (R, 4) of classes ``labels`` (R,)."""
+        return {"masks": self._own(raw, labels)}
+
+    def _own(self, raw: Tensor, labels: Tensor) -> Tensor:
+        return raw[torch.arange(raw.shape[0], device=raw.device), labels].sigmoid()
 
 
 def parse(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Masks | None:

@@ -175,6 +175,15 @@ class MeshHead(nn.Module):
             for (places, faces), (near, far) in zip(found, spans.tolist(), strict=True)
         ]
 
+    def tensors(self, raw: tuple[Tensor, ...], labels: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """``extents`` (R, 1 or 2), and where the surface starts from them ``voxels`` (R, V, V, V), probabilities.
+
+        Extents are the object's depth in heights of the object, and maybe its height in metres. Surfaces are left out:
+        how many vertices one has depends on the voxels.
+        """
+        own = raw[0][torch.arange(labels.shape[0], device=labels.device), labels].clamp(max=LARGEST_EXTENT).exp()
+        return {"extents": own} if self.voxels is None else {"extents": own, "voxels": raw[2].sigmoid()}
+
     def _rows(self, regions: Sampled, truth: Regions) -> Tensor:
         """The regions to learn from: their object has a surface and a camera, and does not reach far out of the box."""
         rows = regions.positive.nonzero()[:, 0]

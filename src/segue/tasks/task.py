@@ -67,7 +67,11 @@ class RegionHead(Protocol):
         """Scalars to add up. ``truth`` are the annotated regions of the whole batch, packed."""
 
     def decode(self, raw: Any, regions: Regions, size: tuple[int, int]) -> Field:
-        """The field for the detections of one picture, with boxes in pixels of a picture of ``size`` (h, w)."""
+        """The field for the detections of one picture, with boxes in pixels of a picture of ``size`` (h, w).
+
+        A head may also have ``tensors(raw, labels, boxes)``: what stands in an exported graph for regions of classes
+        (R,) with boxes (R, 4), as tensors (R, ...) by name. Without it the raw output stands there.
+        """
 
 
 class Metric(Protocol):
@@ -98,6 +102,9 @@ class PixelHead(Protocol):
     def decode(self, raw: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """`label` of the `probabilities`."""
 
+    def tensors(self, raw: Tensor, shown: tuple[int, int]) -> dict[str, Tensor]:
+        """What stands in an exported graph for pictures seen as (h, w): tensors (B, h, w) by name."""
+
 
 class ImageHead(Protocol):
     """The network of one task with a value for a whole picture, which is its one region. Subclass `nn.Module`, too."""
@@ -113,6 +120,9 @@ class ImageHead(Protocol):
 
     def decode(self, raw: Tensor) -> str:
         """The raw output of one picture -> the value of the field."""
+
+    def tensors(self, raw: Tensor) -> dict[str, Tensor]:
+        """What stands in an exported graph: tensors (B, ...) by name."""
 
 
 class File(NamedTuple):

@@ -1,0 +1,130 @@
+"""`segue export`: whole networks as files, by the command, against the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+import segue
+from segue.errors import UsageError
+from segue.export import onnx_file
+from segue.export.check import Differences, Session
+from segue.models.one_graph import RegionGraph
+
+
+@pytest.fixture(scope="module")
+def nuclei(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model of nuclei, exported."""
+    path = tmp_path_factory.mktemp("exported") / "nuclei.onnx"
+    onnx_file.export_onnx(segue.load("nuclei", "cpu"), path)
+    return path
+
+
+def pictures(count: int, h: int, w: int, seed: int = 0) -> torch.Tensor:
+    from segue.data.cells import make_cells
+
+    return torch.stack([make_cells((seed, i), (h, w))[0] for i in range(count)])
+
+
+@pytest.mark.parametrize(("count", "h", "w"), [(1, 96, 96), (3, 131, 70), (2, 64, 257)])
+def test_any_number_of_pictures_of_any_size(nuclei: Path, count: int, h: int, w: int) -> None:
+    images, threshold = pictures(count, h, w), torch.tensor(0.3)
+    with torch.no_grad():
+        expected = RegionGraph(segue.load("nuclei", "cpu").network)(images, threshold)
+    found = Session(nuclei.read_bytes()).run([images, threshold])
+    assert found.keys() == expected.keys()
+    assert {name: v.shape for name, v in found.items()} == {name: v.shape for name, v in expected.items()}
+    differences = Differences()
+    differences.add(expected, found, 0.3)
+    assert differences.detections > count
+    assert differences.fault == ""
+
+
+def test_the_file_finds_what_predict_finds(nuclei: Path) -> None:
+    image = pictures(1, 128, 160, seed=4)
+    regions = segue.load("nuclei", "cpu").predict(image[0], threshold=0.5).regions
+    found = Session(nuclei.read_bytes()).run([image, torch.tensor(0.5)])
+    valid = found["valid"][0]
+    assert int(valid.sum()) == len(regions) > 3
+    torch.testing.assert_close(found["boxes"][0, valid], regions.boxes, atol=0.05, rtol=0)
+    torch.testing.assert_close(found["scores"][0, valid], regions.scores, atol=1e-4, rtol=0)
+
+
+def test_a_picture_without_objects_leaves_every_slot_empty(nuclei: Path) -> None:
+    found = Session(nuclei.read_bytes()).run([torch.zeros(2, 3, 90, 70, dtype=torch.uint8), torch.tensor(0.3)])
+    assert not any(values.any() for values in found.values())
+
+
+def test_the_file_is_standard_and_says_what_it_is(nuclei: Path) -> None:
+    model = onnx.load(nuclei)
+    onnx.checker.check_model(model, full_check=True)
+    assert [entry.domain for entry in model.opset_import] == [""]
+    assert not model.functions
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["segue.model"] == "nuclei"
+    assert said["segue.licence"].startswith("Apache-2.0")
+    assert [category["name"] for category in json.loads(said["segue.categories"])] == ["nucleus"]
+    compared = json.loads(said["segue.differences"])
+    assert compared["pictures"] >= 4
+    assert 0 < compared["scores"] <= 1e-4
+
+
+def test_more_objects_than_slots(model_file: Path, tmp_path: Path) -> None:
+    """The tiny model finds 20 things in any picture, which are all that it has room for."""
+    graph, _ = onnx_file.traced(RegionGraph(segue.load(model_file, "cpu").network), "tiny")
+    found = Session(onnx_file.serialised(graph)).run([pictures(2, 100, 120), torch.tensor(0.0)])
+    assert found["valid"].shape == (2, 20)
+    assert found["valid"].all()
+
+
+def test_a_semantic_network_by_the_command(street_run: Path, tmp_path: Path, run: Callable[..., str]) -> None:
+    printed = run("export", "--model", street_run, "--out", tmp_path / "street.onnx")
+    assert "street.onnx: the same as the model" in printed
+    image = torch.randint(0, 256, (1, 3, 50, 61), dtype=torch.uint8)
+    scene = segue.load(street_run, "cpu").predict(image[0])
+    found = Session((tmp_path / "street.onnx").read_bytes()).run([image])
+    assert float((found["semantic"][0] == scene.semantic).float().mean()) > 0.999
+
+
+def test_strict_export_gives_the_same(model_file: Path) -> None:
+    graph = RegionGraph(segue.load(model_file, "cpu").network)
+    inputs, free = onnx_file.example(graph), torch.export.Dim.DYNAMIC
+    shapes = {"images": {0: free, 2: free, 3: free}, "threshold": None}
+    program = torch.export.export(graph, (), inputs, dynamic_shapes=shapes, strict=True).module()
+    images, threshold = pictures(1, 130, 200), torch.tensor(0.3)
+    with torch.no_grad():
+        expected, found = graph(images, threshold), program(images=images, threshold=threshold)
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values)
+
+
+def test_refusals(tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "an ONNX file ends in .onnx" in refused("export", "--model", "nuclei", "--out", "x.bin")
+    assert "invalid choice: 'tflite'" in refused("export", "--model", "nuclei", "--format", "tflite", "--out", "x.onnx")
+    assert "unknown model 'nuclie'" in refused("export", "--model", "nuclie", "--out", "x.onnx")
+    assert "cannot be exported" in refused("export", "--model", "nuclei+toybox", "--out", "x.onnx")
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refused("export", "--model", "nuclei", "--out", tmp_path / "file" / "x.onnx")
+    monkeypatch.setattr(onnx_file, "version", lambda name: "1.2.3")
+    line = refused("export", "--model", "nuclei", "--out", "x.onnx")
+    assert "onnx 1.2.3 is older than 1.18" in line
+    assert "segue[export]" in line
+
+
+def test_a_graph_that_gives_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(graph: RegionGraph, name: str) -> tuple[object, list[str]]:
+        torch.nn.init.constant_(graph.network.heads["boxes"].deltas.bias, 0.5)  # type: ignore[union-attr,arg-type]
+        made = traced(graph, name)
+        torch.nn.init.zeros_(graph.network.heads["boxes"].deltas.bias)  # type: ignore[union-attr,arg-type]
+        return made
+
+    traced = onnx_file.traced
+    monkeypatch.setattr(onnx_file, "traced", wrong)
+    with pytest.raises(UsageError, match="gives something else"):
+        onnx_file.export_onnx(segue.load("nuclei", "cpu"), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
