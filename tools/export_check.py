@@ -23,7 +23,7 @@ from torch import Tensor
 from segue.data.images import read_image
 from segue.data.layout import resolve
 from segue.data.toybox.render import render
-from segue.engine.load import load
+from segue.engine.load import load_trained
 from segue.engine.predictor import Predictor
 from segue.export.check import Differences, Session
 from segue.export.onnx_file import export_onnx
@@ -79,7 +79,7 @@ def main() -> None:
     options = parse.parse_args()
     numbers = {}
     for name, pictures in (("nuclei", nuclei()), ("toybox", toys())):
-        predictor = load(name, "cpu")
+        predictor = load_trained(name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.onnx"
             print(name, *export_onnx(predictor, path))

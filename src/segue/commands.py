@@ -170,12 +170,12 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """A file that runs without Segue, checked against the model."""
-    from segue.engine.load import load
+    from segue.engine.load import load_trained
     from segue.export.onnx_file import check_place, export_onnx
 
     imported()
     check_place(arguments.out)
-    found, left_out = export_onnx(load(arguments.model, "cpu"), arguments.out)
+    found, left_out = export_onnx(load_trained(arguments.model), arguments.out)
     if left_out:
         print(f"segue: not in the file: {', '.join(left_out)}; see docs/export.md", file=sys.stderr)
     print(f"{arguments.out}: the same as the model ({found})")

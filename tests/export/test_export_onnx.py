@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import segue
+from segue.engine.load import load_trained
 from segue.errors import UsageError
 from segue.export import onnx_file
 from segue.export.check import Differences, Session
@@ -21,7 +22,7 @@ from segue.models.one_graph import RegionGraph
 def nuclei(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model of nuclei, exported."""
     path = tmp_path_factory.mktemp("exported") / "nuclei.onnx"
-    onnx_file.export_onnx(segue.load("nuclei", "cpu"), path)
+    onnx_file.export_onnx(load_trained("nuclei"), path)
     return path
 
 
@@ -35,7 +36,7 @@ def pictures(count: int, h: int, w: int, seed: int = 0) -> torch.Tensor:
 def test_any_number_of_pictures_of_any_size(nuclei: Path, count: int, h: int, w: int) -> None:
     images, threshold = pictures(count, h, w), torch.tensor(0.3)
     with torch.no_grad():
-        expected = RegionGraph(segue.load("nuclei", "cpu").network)(images, threshold)
+        expected = RegionGraph(load_trained("nuclei").network)(images, threshold)
     found = Session(nuclei.read_bytes()).run([images, threshold])
     assert found.keys() == expected.keys()
     assert {name: v.shape for name, v in found.items()} == {name: v.shape for name, v in expected.items()}
@@ -76,7 +77,7 @@ def test_the_file_is_standard_and_says_what_it_is(nuclei: Path) -> None:
 
 def test_more_objects_than_slots(model_file: Path, tmp_path: Path) -> None:
     """The tiny model finds 20 things in any picture, which are all that it has room for."""
-    graph, _ = onnx_file.traced(RegionGraph(segue.load(model_file, "cpu").network), "tiny")
+    graph, _ = onnx_file.traced(RegionGraph(load_trained(model_file).network), "tiny")
     found = Session(onnx_file.serialised(graph)).run([pictures(2, 100, 120), torch.tensor(0.0)])
     assert found["valid"].shape == (2, 20)
     assert found["valid"].all()
@@ -92,7 +93,7 @@ def test_a_semantic_network_by_the_command(street_run: Path, tmp_path: Path, run
 
 
 def test_strict_export_gives_the_same(model_file: Path) -> None:
-    graph = RegionGraph(segue.load(model_file, "cpu").network)
+    graph = RegionGraph(load_trained(model_file).network)
     inputs, free = onnx_file.example(graph), torch.export.Dim.DYNAMIC
     shapes = {"images": {0: free, 2: free, 3: free}, "threshold": None}
     program = torch.export.export(graph, (), inputs, dynamic_shapes=shapes, strict=True).module()
@@ -126,5 +127,5 @@ def test_a_graph_that_gives_something_else_is_not_written(tmp_path: Path, monkey
     traced = onnx_file.traced
     monkeypatch.setattr(onnx_file, "traced", wrong)
     with pytest.raises(UsageError, match="gives something else"):
-        onnx_file.export_onnx(segue.load("nuclei", "cpu"), tmp_path / "x.onnx")
+        onnx_file.export_onnx(load_trained("nuclei"), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []

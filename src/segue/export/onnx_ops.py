@@ -100,7 +100,7 @@ def keypoint_peaks(logits: FLOAT, boxes: FLOAT) -> FLOAT:
     steps = op.Unsqueeze(sides / op.Cast(pixels, to=1), [1])  # (N, 1, 2)
     corners = op.Unsqueeze(op.Slice(boxes, [0], [2], [1]), [1])
     places = (op.Slice(peaks, [0], [2], [2]) + 0.5) * steps + corners
-    return op.Concat(places, op.Slice(peaks, [2], [3], [2]), axis=2)
+    return op.Concat(places, op.Slice(peaks, [2], [3], [2]), axis=2)  # type: ignore[no-any-return]
 
 
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {
