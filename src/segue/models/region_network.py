@@ -123,7 +123,7 @@ class RegionNetwork(nn.Module):
         levels = self.trunk(images)
         proposals = self.rpn.propose(self.rpn(levels, tuple(images.shape[-2:])), sizes)
         b, p = proposals.valid.shape
-        owners = torch.arange(b, device=images.device).repeat_interleave(p)
+        owners = torch.arange(b, device=images.device)[:, None].expand(b, p).flatten()
         head = cast(Any, self.heads[self.selector])
         rois = self.pool(levels, proposals.boxes.reshape(-1, 4), owners, head.pooled)
         return levels, head.select(head(rois), proposals.boxes, proposals.valid, sizes)
