@@ -25,7 +25,7 @@ from segue.engine.predictor import Predictor
 from segue.metrics.coco_ap import CocoAP
 from segue.metrics.matching import SCORE_THRESHOLDS, Matching, best_threshold
 from segue.models.weights import read_model, write_model
-from segue.models.zoo import BUNDLED
+from segue.models.zoo import BUNDLED, zoo_model
 from segue.structures import Scene
 from segue.tasks import ImageTask, PixelTask, parsers_of
 
@@ -57,6 +57,7 @@ def main() -> None:
     target = BUNDLED / f"{options.name}.safetensors"
     model = read_model(options.run / "best.safetensors")
     notes = {key: model.notes[key] for key in ("step", "recipe") if key in model.notes}
+    notes["licence"] = zoo_model(options.name).licence
     write_model(target, replace(model, name=options.name, notes=notes), half=True)
     predictor = load(target)
     maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
