@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import caption_cost, heads_cost, mesh_metrics, meshes, networks, ops, panoptic, plain, report, vision
+from benchmarks import (
+    caption_cost,
+    heads_cost,
+    mesh_metrics,
+    meshes,
+    networks,
+    ops,
+    panoptic,
+    plain,
+    report,
+    turntables,
+    vision,
+)
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
@@ -112,6 +124,13 @@ def test_the_caption_head_is_all_that_its_network_has_more() -> None:
 def test_all_heads_together_see_the_same_objects() -> None:
     case = heads_cost.CASES["heads_cost"](True)
     assert re.fullmatch(r"[1-9]\d* objects in both, boxes 0.0e\+00 px", case.difference(case.ours(), case.theirs()))
+
+
+def test_turntables_look_the_same_as_frame_by_frame() -> None:
+    case = turntables.case(True)
+    ours, theirs = case.ours(), case.theirs()
+    assert (ours != ours[0, 0, 0]).any(dim=3).float().mean() > 0.1
+    assert case.difference(ours, theirs).startswith("0 of 4,608 pixels")
 
 
 def test_both_sides_are_run_in_turns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segue.drawing.colors import mix, object_colors
-from segue.ops.mesh_raster import Raster, rasterise
-from segue.structures import Mesh, Meshes, Scene
+from segue.ops.mesh_raster import rasterise
+from segue.structures import Camera, Mesh, Meshes, Scene
 from segue.structures.categories import Color
 
 CLAY: Color = (226, 226, 222)
@@ -52,7 +53,7 @@ def draw_meshes(image: Image.Image, scene: Scene) -> Image.Image:
 
 
 def shaded(meshes: Sequence[Mesh], colors: Sequence[Color], window: tuple[int, int, int, int]) -> Tensor:
-    """Lit surfaces on nothing.
+    """Lit surfaces on nothing, as the cameras of the meshes see them.
 
     Args:
         meshes: N, each with its camera.
@@ -60,31 +61,67 @@ def shaded(meshes: Sequence[Mesh], colors: Sequence[Color], window: tuple[int, i
         window: x0, y0, x1, y1 of the part of the picture to paint, in whole pixels.
 
     Returns:
+        (y1 - y0, x1 - x0, 4) as of `lit`.
+    """
+    places = [projected(mesh.vertices.detach().cpu(), _camera(mesh)) for mesh in meshes]
+    return lit(Surfaces.of(meshes, colors), torch.cat(places), torch.zeros(3), window)
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Meshes as far as they look the same from everywhere.
+
+    Attributes:
+        meshes: N, with vertices (V, 3) and faces (F, 3).
+        corners: (F, 3, 6) at the corners of each face: the normal, of `corner_normals`, and the vertex.
+        tints: (F, 3) RGB colours in full light.
+    """
+
+    meshes: Meshes
+    corners: Tensor
+    tints: Tensor
+
+    @classmethod
+    def of(cls, meshes: Sequence[Mesh], colors: Sequence[Color]) -> Surfaces:
+        """Of N meshes, wherever they are, and N RGB colours."""
+        packed = Meshes.pack([mesh.vertices.detach().cpu() for mesh in meshes], [mesh.faces.cpu() for mesh in meshes])
+        vertices, faces = packed.vertices, packed.faces
+        tints = vertices.new_tensor([mix(CLAY, color, TINT) for color in colors])
+        corners = torch.cat([corner_normals(vertices, faces), vertices[faces]], dim=2)
+        return cls(packed, corners, tints[packed.face_owner])
+
+
+def lit(surfaces: Surfaces, places: Tensor, eye: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+    """Surfaces in the light of a lamp at the camera: Lambert's law; a back is lit as a front.
+
+    Args:
+        surfaces: V vertices.
+        places: (V, 3) of `projected`.
+        eye: (3,) where the camera stands among the vertices.
+        window: x0, y0, x1, y1 of the part of the picture to paint, in whole pixels.
+
+    Returns:
         (y1 - y0, x1 - x0, 4): red, green and blue in [0, 255] times the covered share of the pixel, and that share.
     """
     x0, y0, x1, y1 = window
-    scale = 2 if (x1 - x0) * (y1 - y0) <= FINE else 1
-    size = (scale * (y1 - y0), scale * (x1 - x0))
-    packed = Meshes.pack([mesh.vertices.detach().cpu() for mesh in meshes], [mesh.faces.cpu() for mesh in meshes])
-    places = torch.cat([projected(mesh) for mesh in meshes])
+    w, h = x1 - x0, y1 - y0
+    scale = 2 if w * h <= FINE else 1
     offset, stretch = places.new_tensor([x0, y0, 0]), places.new_tensor([scale, scale, 1])
-    raster = rasterise(packed.with_vertices((places - offset) * stretch), size)
-    paint = packed.vertices.new_zeros(*size, 4)
-    hit = raster.face >= 0
-    surfaces = torch.tensor([mix(CLAY, color, TINT) for color in colors], dtype=paint.dtype)
-    tints = surfaces[packed.face_owner[raster.face[hit]]]
-    paint[hit] = torch.cat([tints * _light(packed, raster, hit)[:, None], torch.ones(len(tints), 1)], dim=1)
-    return F.avg_pool2d(paint.permute(2, 0, 1), scale).permute(1, 2, 0)
+    seen = rasterise(surfaces.meshes.with_vertices((places - offset) * stretch), (scale * h, scale * w))
+    corners = surfaces.corners.index_select(0, seen.face)  # (P, 3, 6), P hits of h * w * scale ** 2
+    hits = (corners * seen.weights[:, :, None]).sum(dim=1)
+    cosine = F.cosine_similarity(hits[:, :3], hits[:, 3:] - eye, dim=1).abs()[:, None]
+    light = AMBIENT + (1 - AMBIENT) * cosine
+    paint = torch.cat([surfaces.tints.index_select(0, seen.face) * light, torch.ones_like(light)], dim=1)
+    pixel = seen.pixel // (scale * w) // scale * w + seen.pixel % (scale * w) // scale
+    return places.new_zeros(h * w, 4).index_add_(0, pixel, paint / scale**2).view(h, w, 4)
 
 
-def projected(mesh: Mesh) -> Tensor:
-    """(V, 3) where the camera of a mesh sees its vertices: x and y in pixels, and the depth.
+def projected(points: Tensor, camera: Camera) -> Tensor:
+    """(V, 3) where a camera sees points (V, 3): x and y in pixels, and the depth.
 
     What is not in front of the camera has no place; x and y are then without meaning.
     """
-    points, camera = mesh.vertices.detach().cpu(), mesh.camera
-    if camera is None:
-        raise ValueError("the mesh has no camera")
     places = camera.focal * points[:, :2] / points[:, 2:] + points.new_tensor(camera.centre)
     return torch.cat([places, points[:, 2:]], dim=1)
 
@@ -105,17 +142,16 @@ def corner_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.where(agree, smooth, flat)
 
 
-def _light(meshes: Meshes, raster: Raster, hit: Tensor) -> Tensor:
-    """(P,) in [0, 1]: Lambert's law with the lamp at the camera; a back is lit as a front."""
-    face, weights = raster.face[hit], raster.weights[hit][:, :, None]
-    normals = F.normalize((corner_normals(meshes.vertices, meshes.faces)[face] * weights).sum(dim=1), dim=1)
-    views = F.normalize((meshes.vertices[meshes.faces[face]] * weights).sum(dim=1), dim=1)
-    return AMBIENT + (1 - AMBIENT) * (normals * views).sum(dim=1).abs()
+def _camera(mesh: Mesh) -> Camera:
+    if mesh.camera is None:
+        raise ValueError("the mesh has no camera")
+    return mesh.camera
 
 
 def _window(meshes: Sequence[Mesh], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """The part of a picture (height, width) that meshes may cover; None where they cover nothing."""
-    places = torch.cat([projected(mesh) for mesh in meshes]) if meshes else torch.zeros(0, 3)
+    seen = [projected(mesh.vertices.detach().cpu(), _camera(mesh)) for mesh in meshes]
+    places = torch.cat(seen) if seen else torch.zeros(0, 3)
     places = places[(places[:, 2] > 0) & places.isfinite().all(dim=1)]
     if not len(places):
         return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from segue.drawing.meshes import shaded
+from segue.drawing.meshes import Surfaces, lit, projected
 from segue.files import MARK
 from segue.structures import Camera, Mesh
 from segue.structures.categories import Color
@@ -48,14 +47,12 @@ def turntable(meshes: Sequence[Mesh], colors: Sequence[Color], size: int = 240, 
     radius = float((points - middle).norm(dim=1).max()) or 1.0
     focal = (0.5 - MARGIN) * size * math.sqrt(DISTANCE**2 - 1)  # the sphere fills the picture
     camera, ahead = Camera(focal, (size / 2, size / 2)), points.new_tensor([0.0, 0.0, DISTANCE])
+    surfaces = Surfaces.of([mesh.moved((mesh.vertices.detach().cpu() - middle) / radius) for mesh in meshes], colors)
     pictures = []
     for frame in range(frames):
-        turn = _turn(2 * math.pi * frame / frames)
-        placed = [
-            replace(mesh, vertices=(mesh.vertices.detach().cpu() - middle) / radius @ turn.T + ahead, camera=camera)
-            for mesh in meshes
-        ]
-        pictures.append(_on_paper(shaded(placed, colors, (0, 0, size, size))))
+        turn = turning(2 * math.pi * frame / frames)
+        places = projected(surfaces.meshes.vertices @ turn.T + ahead, camera)
+        pictures.append(_on_paper(lit(surfaces, places, -ahead @ turn, (0, 0, size, size))))
     return pictures
 
 
@@ -72,7 +69,7 @@ def gif_bytes(pictures: Sequence[Image.Image], seconds: float = SECONDS) -> byte
     return buffer.getvalue()
 
 
-def _turn(angle: float) -> Tensor:
+def turning(angle: float) -> Tensor:
     """(3, 3) rotation about the vertical axis (y), then by `TILT`, top towards the camera."""
     s, c = math.sin(angle), math.cos(angle)
     about = torch.tensor([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])

@@ -1,7 +1,9 @@
-"""What a camera sees of triangle meshes: the nearest face at every pixel, by a depth buffer."""
+"""What a camera sees of triangle meshes: the nearest face at every pixel, by a depth buffer over runs of pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -9,23 +11,38 @@ from torch import Tensor
 
 from segue.structures import Meshes
 
-PAIRS = 1 << 16
-"""Pairs of a triangle and a pixel of its bounding box that are looked at together, unless one triangle has more."""
+TOGETHER = 1 << 17
+"""Rows of triangles, and pixels of such rows, that are looked at together, unless a single one has more."""
 
 
 class Raster(NamedTuple):
-    """What is seen at every pixel.
+    """What is seen, at the P pixels where something is.
 
     Attributes:
-        face: (H, W) int64 index into the faces of all meshes, -1 where none is.
-        depth: (H, W) of the vertices' type, infinite where no face is.
-        weights: (H, W, 3) of the vertices' type: shares of the face's corners in the point that is seen, each in
-            [0, 1], together 1; zeros where no face is.
+        pixel: (P,) int64 indices into the rows of the picture one after the other, ascending.
+        face: (P,) int64 indices into the faces of all meshes.
+        depth: (P,) of the vertices' type.
+        weights: (P, 3) of the vertices' type: shares of the face's corners in the point that is seen, each in [0, 1],
+            together 1.
     """
 
+    pixel: Tensor
     face: Tensor
     depth: Tensor
     weights: Tensor
+
+
+class Outlines(NamedTuple):
+    """Triangles as their corners from the top down, which makes neighbours compute the same for their common edge.
+
+    Attributes:
+        edges: 7 times (F,): x and y of the top corner and of the middle one, how far x goes per row along the long edge
+            (top to bottom), the upper (top to middle) and the lower (middle to bottom).
+        planes: 4 times (F,): 1 / depth at the top corner, its slopes along x and y, and its largest value at a corner.
+    """
+
+    edges: tuple[Tensor, ...]
+    planes: tuple[Tensor, ...]
 
 
 @torch.no_grad()
@@ -34,86 +51,120 @@ def rasterise(meshes: Meshes, size: tuple[int, int]) -> Raster:
 
     A pixel belongs to a face where its centre lies inside or on the edge, so between neighbours there is no gap; of
     faces at the same depth the first wins. Depth and weights are those in space (perspective-correct). Faces with a
-    corner at a depth of 0 or less, or not finite, are left out.
+    corner at a depth of 0 or less, or not finite, and those without an area are left out.
 
     Args:
-        meshes: with vertices (V, 3) ``x, y, z``: pixels, centres at halves, and the depth.
+        meshes: with vertices (V, 3) ``x, y, z``: pixels, centres at halves, and the depth. Everything is computed in
+            their type; float32 moves edges by 1e-4 of a pixel at most.
         size: (height, width).
     """
-    corners = meshes.vertices.double()[meshes.faces].permute(1, 2, 0).contiguous()  # (3 corners, x y z, F)
-    low, high = _pixel_boxes(corners, size)
-    counts = (high - low).clamp(min=0).prod(dim=0)
-    rows = (counts > 0).nonzero()[:, 0]
-    ends = counts[rows].cumsum(0)
-    sizes = ((ends - counts[rows]) // PAIRS).bincount()
-
-    nearest = corners.new_full((size[0] * size[1],), torch.inf)
+    corners = _corners(meshes)
+    first, count = _rows(corners, size[0])
+    kept = (count > 0).nonzero()[:, 0]
+    first, count = first.index_select(0, kept), count.index_select(0, kept)
+    outlines = _outlines(torch.stack(_each_at(corners.flatten(0, 1), kept)).view(3, 3, -1))
+    nearest = corners.new_zeros(size[0] * size[1])  # 1 / depth, which is linear in the picture
     face = torch.full_like(nearest, -1, dtype=torch.int64)
-    for part in torch.split(rows, sizes[sizes > 0].tolist()):
-        owner, x, y = _pairs(low[:, part], (high - low)[:, part])
-        owner = part[owner]
-        edges = _edges(corners[:, :2, owner], x, y)
-        inside = (((edges >= 0).all(dim=0) | (edges <= 0).all(dim=0)) & (edges != 0).any(dim=0)).nonzero()[:, 0]
-        owner, pixel = owner[inside], (y * size[1] + x)[inside]
-        _keep_nearest(nearest, face, pixel, owner, _depths(edges[:, inside], corners[:, 2, owner])[0])
-    return _seen(corners, face, size, meshes.vertices.dtype)
+    for part in _portions(count):
+        owner, down = _parts(count[part])
+        owner += part.start
+        y = first.index_select(0, owner) + down
+        edges = _each_at(outlines.edges, owner)
+        start, stop = _runs(edges, y + 0.5, size[1])
+        inverse, along_x, along_y, most = _each_at(outlines.planes, owner)
+        left = inverse + along_x * (start + 0.5 - edges[0]) + along_y * (y + 0.5 - edges[1])
+        place, source = y * size[1] + start, kept.index_select(0, owner)
+        for run in _portions(stop - start):
+            which, step = _parts((stop - start)[run])
+            begin, slope, limit, at, who = _each_at([each[run] for each in (left, along_x, most, place, source)], which)
+            # fmin: the slopes of a sliver may be no numbers
+            _keep_nearest(nearest, face, at + step, who, (begin + slope * step).fmin(limit))
+    return _seen(corners, face, nearest, size[1])
 
 
-def _pixel_boxes(corners: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """First x, y (2, F) and those after the last (2, F) of the pixels in each triangle's bounding box."""
-    usable = corners.isfinite().all(dim=1).all(dim=0) & (corners[:, 2] > 0).all(dim=0)
-    flat = torch.where(usable, corners[:, :2], 0.0)  # empty boxes of what is left out
-    limit = corners.new_tensor([[size[1]], [size[0]]])
-    low = (flat.amin(dim=0) - 0.5).ceil().clamp(min=0).minimum(limit)
-    high = (flat.amax(dim=0) + 0.5).floor().clamp(min=0).minimum(limit)
-    return low.long(), high.long()
+def _corners(meshes: Meshes) -> Tensor:
+    """(x y z, 3 corners, F); not a number where the camera cannot see a corner."""
+    vertices = meshes.vertices
+    usable = vertices.isfinite().all(dim=1, keepdim=True) & (vertices[:, 2:] > 0)
+    planes = torch.where(usable, vertices, torch.nan).T.contiguous()
+    return torch.stack(_each_at(planes, meshes.faces.T.flatten())).view(3, 3, -1)
 
 
-def _pairs(low: Tensor, extent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Every pixel of T boxes: which box (P,), x (P,) and y (P,); from ``low`` (2, T) and width and height (2, T)."""
-    counts = extent.prod(dim=0)
-    owner = torch.arange(len(counts), device=low.device).repeat_interleave(counts)
-    place = torch.arange(len(owner), device=low.device) - (counts.cumsum(0) - counts)[owner]
-    width = extent[0][owner]
-    down = place // width
-    return owner, low[0][owner] + place - down * width, low[1][owner] + down
+def _rows(corners: Tensor, height: int) -> tuple[Tensor, Tensor]:
+    """First row of pixel centres (F,) of triangles (3, 3, F), and the number of rows (F,); 0 of what is left out."""
+    (ax, bx, cx), (ay, by, cy), _ = corners
+    has_area = ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)).abs() > 0  # which what is no number has not
+    low = torch.where(has_area, ay.minimum(by).minimum(cy), height)
+    high = torch.where(has_area, ay.maximum(by).maximum(cy), 0.0)
+    first, after = (low - 0.5).ceil().clamp(0, height), (high + 0.5).floor().clamp(0, height)
+    return first.long(), (after - first).clamp(min=0).long()
 
 
-def _edges(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Twice the signed areas (3, P) between the centres of pixels and the edges of triangles (3, 2, P).
-
-    They have one sign where the triangle contains the centre. Seen from the other side an edge changes its sign and
-    not a bit else, so no centre falls between two neighbours.
-    """
-    (ax, ay), (bx, by), (cx, cy) = corners - torch.stack([x + 0.5, y + 0.5])
-    return torch.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay])
-
-
-def _depths(edges: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Depths (P,) and shares of the corners (3, P), from the areas at the edges (3, P) and the corners' depths (3, P).
-
-    In the picture 1 / depth is linear, and so is the share of a corner / depth.
-    """
-    flat = edges / edges.sum(dim=0) / z
-    depth = 1 / flat.sum(dim=0)
-    return depth, flat * depth
+def _outlines(corners: Tensor) -> Outlines:
+    a, b, c = corners.unbind(dim=1)
+    a, b = _ordered(a, b)
+    b, c = _ordered(b, c)
+    a, b = _ordered(a, b)
+    (ux, uy, _), (vx, vy, _), (wx, wy, _) = b - a, c - a, c - b
+    long, upper, lower = (torch.where(dy > 0, dx / dy, 0.0) for dx, dy in ((vx, vy), (ux, uy), (wx, wy)))
+    top, middle, bottom = 1 / a[2], 1 / b[2], 1 / c[2]
+    du, dv, area = middle - top, bottom - top, ux * vy - uy * vx
+    slopes = (du * vy - dv * uy) / area, (dv * ux - du * vx) / area
+    return Outlines((a[0], a[1], b[0], b[1], long, upper, lower), (top, *slopes, top.maximum(middle).maximum(bottom)))
 
 
-def _keep_nearest(nearest: Tensor, face: Tensor, pixel: Tensor, owner: Tensor, depth: Tensor) -> None:
-    """Update depths (H * W,) and faces (H * W,) by pairs (P,); earlier faces have come before."""
-    closer = (depth < nearest[pixel]).nonzero()[:, 0]
-    pixel, owner, depth = pixel[closer], owner[closer], depth[closer]
-    nearest.scatter_reduce_(0, pixel, depth, "amin")
-    best = (depth == nearest[pixel]).nonzero()[:, 0]
-    face.scatter_reduce_(0, pixel[best], owner[best], "amin", include_self=False)
+def _ordered(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Corners (3, F) and (3, F), exchanged where the second is higher up, or as high and farther to the left."""
+    exchange = (b[1] < a[1]) | ((b[1] == a[1]) & (b[0] < a[0]))
+    return torch.where(exchange, b, a), torch.where(exchange, a, b)
 
 
-def _seen(corners: Tensor, face: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Raster:
-    """Depth and shares at the pixels of faces (H * W,)."""
-    depths = torch.full(face.shape, torch.inf, dtype=dtype, device=face.device)
-    shares = torch.zeros(*face.shape, 3, dtype=dtype, device=face.device)
-    for pixel in torch.split((face >= 0).nonzero()[:, 0], PAIRS):
-        seen = corners[:, :, face[pixel]]
-        depth, weights = _depths(_edges(seen[:, :2], pixel % size[1], pixel // size[1]), seen[:, 2])
-        depths[pixel], shares[pixel] = depth.to(dtype), weights.T.to(dtype)
-    return Raster(face.reshape(size), depths.reshape(size), shares.reshape(*size, 3))
+def _runs(edges: Sequence[Tensor], y: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """First column (R,) and column after the last (R,) of the pixel centres inside triangles at heights (R,)."""
+    top_x, top_y, middle_x, middle_y, long, upper, lower = edges
+    one = top_x + (y - top_y) * long
+    other = torch.where(y < middle_y, top_x + (y - top_y) * upper, middle_x + (y - middle_y) * lower)
+    start = (one.minimum(other) - 0.5).ceil().clamp(0, width)
+    stop = (one.maximum(other) + 0.5).floor().clamp(0, width)
+    return start.long(), stop.maximum(start).long()
+
+
+def _each_at(values: Iterable[Tensor], index: Tensor) -> list[Tensor]:
+    """Each of many (N,) at an index (P,): one by one they are gathered several times faster than as one tensor."""
+    return [each.index_select(0, index) for each in values]
+
+
+def _portions(counts: Tensor) -> list[slice]:
+    """Slices of a list (N,) of things such that the ``counts`` (N,) of each slice add up to about `TOGETHER`."""
+    ends = counts.cumsum(0)
+    full = torch.arange(1, int(counts.sum()) // TOGETHER + 1, device=ends.device) * TOGETHER
+    stops = {len(counts), *(torch.searchsorted(ends, full) + 1).tolist()}
+    return [slice(start, stop) for start, stop in pairwise([0, *sorted(stops)])]
+
+
+def _parts(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For N things with ``counts`` (N,) parts, of every part its thing (P,) and its number in it (P,)."""
+    first = counts.cumsum(0) - counts
+    owner = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    return owner, torch.arange(len(owner), device=counts.device) - first.index_select(0, owner)
+
+
+def _keep_nearest(nearest: Tensor, face: Tensor, pixel: Tensor, owner: Tensor, inverse: Tensor) -> None:
+    """Update 1 / depth (H * W,) and faces (H * W,) by pixels of faces (P,); earlier faces have come before."""
+    before = nearest.index_select(0, pixel)
+    nearest.scatter_reduce_(0, pixel, inverse, "amax")
+    best = ((inverse > before) & (inverse == nearest.index_select(0, pixel))).nonzero()[:, 0]
+    face.scatter_reduce_(0, pixel.index_select(0, best), owner.index_select(0, best), "amin", include_self=False)
+
+
+def _seen(corners: Tensor, face: Tensor, nearest: Tensor, width: int) -> Raster:
+    """Depth and shares where faces (H * W,) are seen, at 1 / depth (H * W,)."""
+    pixel = (face >= 0).nonzero()[:, 0]
+    face = face.index_select(0, pixel)
+    ax, bx, cx, ay, by, cy, *z = _each_at(corners.flatten(0, 1), face)
+    x, y = pixel % width + 0.5, pixel // width + 0.5
+    ax, bx, cx, ay, by, cy = ax - x, bx - x, cx - x, ay - y, by - y, cy - y
+    areas = torch.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay])  # twice, to the edges
+    areas = areas.abs().clamp(min=torch.finfo(areas.dtype).tiny)  # a sliver may have none
+    shares = areas / areas.sum(dim=0) / torch.stack(z)  # in the picture the share of a corner / depth is linear
+    return Raster(pixel, face, 1 / nearest.index_select(0, pixel), (shares / shares.sum(dim=0)).T)
