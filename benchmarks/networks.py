@@ -217,7 +217,7 @@ def bits(dtype: torch.dtype) -> str:
 
 def comparison(dtype: torch.dtype) -> Callable[[Any, Any], str]:
     """What is said of the results: in 16 bits random weights amplify rounding, so that only trained ones tell."""
-    return alike if dtype == torch.float32 else lambda ours, theirs: "see docs/results.md for AP"
+    return alike if dtype == torch.float32 else lambda ours, theirs: "see speeds.md for AP"
 
 
 def against_plain(text: str, ours: Predictor, trained: Predictor, picture: Tensor, threshold: float = 0.0) -> Case:

@@ -24,6 +24,9 @@ Both sides run in one process, in turns (ours, other, ours, other, ...), after t
 The ratio is the median over the pairs of other / ours: above 1, Segue is faster; the quartiles say how steady it is.
 Against `itself with captions` (`benchmarks/caption_cost.py`) it says what the caption head makes of its network's time.
 The last column compares the results of the same run, so that a fast wrong answer would show.
+
+Segue's networks are in the form that `segue.load` gives them; rows that end in `_fast` multiply in 16 bits
+(`speed="fast"`, `precision: bf16`), against the other side's 32. What that costs in AP stands in [speeds.md](speeds.md).
 """
 
 PLAIN = """\
