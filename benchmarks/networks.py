@@ -206,10 +206,8 @@ def in_int8(quick: bool, other: torch.dtype) -> Case:
     size = canvas(quick)
     picture, settings = clouds(size), mask_rcnn(quick)
     network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
-    ours, theirs = (
-        RegionPredictor("", inference_form(network, dtype), CLASSES, [BOXES, MASKS])
-        for dtype in (torch.bfloat16, other)
-    )
+    forms = [inference_form(network, dtype) for dtype in (torch.bfloat16, other)]
+    ours, theirs = (RegionPredictor("", form, CLASSES, [BOXES, MASKS]) for form in forms)
     to_int8(ours, [clouds(size, seed=1)])
     against = "itself, fast" if other == torch.bfloat16 else "itself, exact"
     text = f"{title(settings)}, {size[0]} × {size[1]}, in 8 bits"

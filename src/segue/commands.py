@@ -138,11 +138,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
         from segue.engine.calibrate import check_device, to_int8
         from segue.engine.evaluate import evaluate as score
         from segue.engine.load import load
+        from segue.models.inference import Speed
 
         later = arguments.speed == "int8" and arguments.calibrate is None  # when the data set is open
         if later:
             check_device(arguments.device)
-        speed = "fast" if later else arguments.speed
+        speed: Speed = "fast" if later else arguments.speed
         predictor = with_options(load(arguments.model, arguments.device, speed, arguments.calibrate), arguments)
         maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
         labels = any(isinstance(task, ImageTask) for task in predictor.tasks)

@@ -110,7 +110,7 @@ def _quantised(module: nn.Module, ranges: Ranges) -> nn.Module:
     if isinstance(module, nn.Sequential) and len(module) and all(isinstance(layer, FusedBlock) for layer in module):
         return _stage(module, ranges, restored=True)
     if isinstance(module, FusedConv):
-        return QuantisedConv(module, ranges.given[module].scale()) if _worth_it(module, ranges) else module
+        return _layer(module, ranges) if _worth_it(module, ranges) else module
     quantise(module, ranges)
     return module
 
@@ -125,9 +125,9 @@ def _trunk(trunk: Trunk, ranges: Ranges) -> None:
     for i, (stage, lateral) in enumerate(zip(list(stages), list(laterals), strict=True)):
         stages[i] = _stage(stage, ranges, restored=False)
         if isinstance(lateral, nn.Sequential):
-            lateral[0] = QuantisedConv(lateral[0], ranges.given[lateral[0]].scale())
+            lateral[0] = _layer(lateral[0], ranges)
         else:
-            laterals[i] = QuantisedConv(lateral, ranges.given[lateral].scale())
+            laterals[i] = _layer(lateral, ranges)
 
 
 def _stage(stage: nn.Module, ranges: Ranges, restored: bool) -> nn.Sequential:
@@ -150,8 +150,14 @@ def _block(block: Any, ranges: Ranges) -> QuantisedBlock:
     convolutions = [QuantisedConv(*parts) for parts in zip(layers, scales[:-1], scales[1:], ends, strict=True)]
     shortcut = block.shortcut
     if isinstance(shortcut, nn.Sequential):
-        shortcut = nn.Sequential(QuantisedConv(shortcut[0], scales[0], added), *list(shortcut)[1:])
+        first: Any = shortcut[0]
+        shortcut = nn.Sequential(QuantisedConv(first, scales[0], added), *list(shortcut)[1:])
     return QuantisedBlock(convolutions, shortcut)
+
+
+def _layer(layer: Any, ranges: Ranges) -> QuantisedConv:
+    """One layer that gives numbers."""
+    return QuantisedConv(layer, ranges.given[layer].scale())
 
 
 def _worth_it(layer: FusedConv, ranges: Ranges) -> bool:

@@ -33,7 +33,7 @@ class Scale:
         x = x.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(x, dtype=torch.int8)
         shift = torch.full((1,), self.zero - 128.0, device=x.device)  # torch casts to int8 three times faster
-        for values, place in zip(_rows(x).split(BLOCK), _rows(out).split(BLOCK), strict=True):
+        for values, place in zip(torch.split(_rows(x), BLOCK), torch.split(_rows(out), BLOCK), strict=True):
             place.copy_(torch.add(shift, values, alpha=1 / self.step).round_().clamp_(-128, 127))
         return out.view(torch.uint8).add_(128)  # modulo 256
 
@@ -84,8 +84,8 @@ class QuantisedConv(nn.Module):
         if residual is None or self.added is None:
             result: Tensor = call(*layer, *shape, dtype, "relu" if self.relu else "none", [], "")
         else:
-            add = self.added.step, self.added.zero, "sum", 1.0, "relu" if self.relu else None, [], ""
-            result = call.binary(*layer, residual, *shape, dtype, *add)
+            added, relu = (self.added.step, self.added.zero), "relu" if self.relu else None
+            result = call.binary(*layer, residual, *shape, dtype, *added, "sum", 1.0, relu, [], "")
         return result
 
     def _shape(self, x: Tensor) -> tuple[int, ...]:
