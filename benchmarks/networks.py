@@ -22,6 +22,7 @@ from benchmarks.timing import Case
 from segue.data.cells import make_cells
 from segue.data.images import to_tensor
 from segue.data.toybox import render
+from segue.engine.calibrate import to_int8
 from segue.engine.load import load, load_trained
 from segue.engine.predictor import Predictor
 from segue.engine.region_predictor import RegionPredictor
@@ -192,14 +193,62 @@ def predict(dtype: torch.dtype) -> Callable[[bool], Case]:
     return make
 
 
+def predict_int8(quick: bool) -> Case:
+    """A whole prediction in 8 bits, against ours in 16; `predict_exact_int8` against ours in 32."""
+    return in_int8(quick, torch.bfloat16)
+
+
+def predict_exact_int8(quick: bool) -> Case:
+    return in_int8(quick, torch.float32)
+
+
+def in_int8(quick: bool, other: torch.dtype) -> Case:
+    size = canvas(quick)
+    picture, settings = clouds(size), mask_rcnn(quick)
+    network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
+    forms = [inference_form(network, dtype) for dtype in (torch.bfloat16, other)]
+    ours, theirs = (RegionPredictor("", form, CLASSES, [BOXES, MASKS]) for form in forms)
+    to_int8(ours, [clouds(size, seed=1)])
+    against = "itself, fast" if other == torch.bfloat16 else "itself, exact"
+    text = f"{title(settings)}, {size[0]} × {size[1]}, in 8 bits"
+    return versus(text, against, ours, theirs, picture, 0.0)
+
+
+def versus(text: str, against: str, ours: Predictor, theirs: Predictor, picture: Tensor, threshold: float) -> Case:
+    """Two forms of one model."""
+    return Case(
+        text,
+        against,
+        lambda: ours.predict(picture, threshold=threshold),
+        lambda: theirs.predict(picture, threshold=threshold),
+        lambda *_: "see docs/speeds.md for AP",
+    )
+
+
+def bundled_int8(name: str, other: Speed) -> Callable[[bool], Case]:
+    """A bundled model in 8 bits, on its own kind of picture, against itself at another speed."""
+
+    def make(quick: bool) -> Case:
+        side, picture = own_picture(name, quick)
+        ours, theirs = load(name, "cpu", "int8", picture), load(name, "cpu", other)
+        return versus(f"bundled {name}, {side} × {side}, in 8 bits", f"itself, {other}", ours, theirs, picture, 0.5)
+
+    return make
+
+
+def own_picture(name: str, quick: bool) -> tuple[int, Tensor]:
+    """A picture (3, side, side) of the kind that a bundled model was trained on."""
+    side = 128 if quick else 512 if name == "nuclei" else 256
+    if name == "toybox":
+        return side, to_tensor(render(5_000_000, (side, side)).image)
+    return side, make_cells(0, (side, side), (10, 20) if quick else (150, 200))[0]
+
+
 def bundled(name: str, speed: Speed) -> Callable[[bool], Case]:
     """A bundled model with all its heads, on its own kind of picture, against the plain form of its trained network."""
 
     def make(quick: bool) -> Case:
-        side = 128 if quick else 512 if name == "nuclei" else 256
-        picture = make_cells(0, (side, side), (10, 20) if quick else (150, 200))[0]
-        if name == "toybox":
-            picture = to_tensor(render(5_000_000, (side, side)).image)
+        side, picture = own_picture(name, quick)
         ours = load(name, "cpu", speed)
         dtype = number_format(speed, torch.device("cpu"))
         text = f"bundled {name}, {side} × {side}{bits(dtype)}"
@@ -331,10 +380,14 @@ def training_step(network: nn.Module, dtype: torch.dtype = torch.float32) -> Cal
 CASES: dict[str, Callable[[bool], Case]] = {
     "predict": predict(torch.float32),
     "predict_fast": predict(torch.bfloat16),
+    "predict_int8": predict_int8,
+    "predict_exact_int8": predict_exact_int8,
     "nuclei": bundled("nuclei", "exact"),
     "nuclei_fast": bundled("nuclei", "fast"),
+    "nuclei_int8": bundled_int8("nuclei", "fast"),
     "toybox": bundled("toybox", "exact"),
     "toybox_fast": bundled("toybox", "fast"),
+    "toybox_int8": bundled_int8("toybox", "fast"),
     "training": training(torch.float32),
     "training_mixed": training(torch.bfloat16),
 }

@@ -133,8 +133,10 @@ def add_predict(commands: Commands) -> None:
 
 def add_speed(add: Callable[..., argparse.Action]) -> None:
     """For commands that run a network."""
-    text = "exact computes as the model was trained, fast in 16 bits (default: exact)"
-    add("--speed", default="exact", metavar="exact|fast", help=text)
+    text = "exact computes as the model was trained, fast in 16 bits, int8 mostly in 8 (default: exact)"
+    add("--speed", default="exact", metavar="exact|fast|int8", help=text)
+    text = "for int8: pictures, or a folder, like those to come (default: the first that are looked at)"
+    add("--calibrate", metavar="PATH", help=text)
 
 
 def add_pixel_options(add: Callable[..., argparse.Action]) -> None:

@@ -28,6 +28,11 @@ def imported() -> None:
     gc.enable()
 
 
+def say_calibrated(where: str) -> None:
+    """Which pictures decide on the scales of 8 bits."""
+    print(f"segue: int8 is calibrated on the first pictures of {printable(where)}", file=sys.stderr)
+
+
 def predict(arguments: argparse.Namespace) -> None:
     """Files in, a folder of results out."""
     from segue.engine.load import load
@@ -35,7 +40,11 @@ def predict(arguments: argparse.Namespace) -> None:
 
     imported()
     options = PredictOptions(arguments.threshold, arguments.batch, arguments.tile, arguments.page)
-    predictor = with_options(load(arguments.model, arguments.device, arguments.speed), arguments)
+    calibrate = arguments.calibrate
+    if arguments.speed == "int8" and calibrate is None:
+        calibrate = arguments.inputs
+        say_calibrated(", ".join(calibrate))
+    predictor = with_options(load(arguments.model, arguments.device, arguments.speed, calibrate), arguments)
     if arguments.tasks is not None:
         predictor = predictor.only([name.strip() for name in arguments.tasks.split(",")])
     report = predict_files(predictor, arguments.inputs, arguments.out, options)
@@ -126,14 +135,23 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
         scores = evaluate_predictions(arguments.predictions, dataset, tasks)
     else:
+        from segue.engine.calibrate import check_device, to_int8
         from segue.engine.evaluate import evaluate as score
         from segue.engine.load import load
+        from segue.models.inference import Speed
 
-        predictor = with_options(load(arguments.model, arguments.device, arguments.speed), arguments)
+        later = arguments.speed == "int8" and arguments.calibrate is None  # when the data set is open
+        if later:
+            check_device(arguments.device)
+        speed: Speed = "fast" if later else arguments.speed
+        predictor = with_options(load(arguments.model, arguments.device, speed, arguments.calibrate), arguments)
         maps = any(isinstance(task, PixelTask) for task in predictor.tasks)
         labels = any(isinstance(task, ImageTask) for task in predictor.tasks)
         parsers = parsers_of(predictor.tasks)
         dataset = open_dataset(arguments.data, parsers, arguments.images, panoptic=maps, labels=labels)
+        if later:
+            say_calibrated(arguments.data)
+            to_int8(predictor, (dataset.image(index) for index in range(len(dataset))))
         scores = score(predictor, dataset, by=arguments.by)
         if CAPTIONS in predictor.tasks and CAPTIONS.annotated(dataset):
             from segue.engine.search_numbers import search_numbers

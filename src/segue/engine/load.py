@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from segue.engine.calibrate import calibration_pictures, check_device, to_int8
 from segue.engine.densecap_predictor import DenseCapPredictor
 from segue.engine.joined_predictor import join
-from segue.engine.predictor import Predictor, pick_device
+from segue.engine.predictor import Picture, Predictor, pick_device
 from segue.engine.recipe import check_densecap, check_network, check_semantic
 from segue.engine.region_predictor import RegionPredictor
 from segue.engine.semantic_predictor import SemanticPredictor
-from segue.errors import CheckpointError
+from segue.errors import CheckpointError, UsageError
 from segue.models.densecap import DENSECAP_TASKS, DenseCap
 from segue.models.inference import Speed, number_format, optimise
 from segue.models.region_network import RegionNetwork
@@ -25,7 +27,12 @@ from segue.tasks import SEMANTIC, tasks_named
 CPU = torch.device("cpu")
 
 
-def load(model: str | Path, device: str = "auto", speed: Speed = "exact") -> Predictor:
+def load(
+    model: str | Path,
+    device: str = "auto",
+    speed: Speed = "exact",
+    calibrate: Picture | Sequence[Picture] | None = None,
+) -> Predictor:
     """A zoo name, a .safetensors file, the folder of a training run, or two and more of these with + -> a `Predictor`.
 
     Public weights are downloaded and converted when they are first asked for. Of models with + between, the first finds
@@ -35,20 +42,31 @@ def load(model: str | Path, device: str = "auto", speed: Speed = "exact") -> Pre
     Args:
         model: which.
         device: as of `pick_device`.
-        speed: ``exact`` computes in 32 bits what the trained network does, to 1e-4; ``fast`` multiplies in 16.
+        speed: ``exact`` computes in 32 bits what the trained network does, to 1e-4; ``fast`` multiplies in 16;
+            ``int8`` in 8 where that pays, on a CPU.
+        calibrate: for ``int8``, pictures like those to come: files, folders, patterns, or pictures as of
+            `Predictor.predict`, of which the first 16 are looked at.
 
     Raises:
         CheckpointError: the file is damaged, not a model, or does not fit its own settings; or it cannot be had.
-        UsageError: there is no such model, device or speed, or these models cannot be joined.
+        UsageError: there is no such model, device or speed, or these models cannot be joined; int8 without pictures.
     """
     target, name = pick_device(device), str(model)
     dtype = number_format(speed, target)
+    if speed == "int8":
+        check_device(device)
+        if calibrate is None:
+            cure = "name some like those to come"
+            raise UsageError("int8 needs pictures to calibrate on", where="calibrate", cure=cure)
     names = [name] if "+" not in name or Path(name).exists() else name.split("+")
     predictors = [load_trained(part, target) for part in names]
     for predictor in predictors:
         optimise(predictor.network, dtype)
     finder, *others = predictors
-    return join(finder, others) if others else finder
+    predictor = join(finder, others) if others else finder
+    if calibrate is not None and speed == "int8":
+        to_int8(predictor, calibration_pictures(calibrate))
+    return predictor
 
 
 def load_trained(model: str | Path, device: torch.device = CPU) -> Predictor:

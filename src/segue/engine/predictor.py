@@ -190,10 +190,11 @@ def _decoded(pictures: Any) -> Iterator[tuple[Tensor, str | None]]:
         yield from named_frames(pictures)
         return
     for picture in [pictures] if isinstance(pictures, str | Path) else pictures:
-        yield _decode(picture), str(picture) if isinstance(picture, str | Path) else None
+        yield decode(picture), str(picture) if isinstance(picture, str | Path) else None
 
 
-def _decode(picture: Any) -> Tensor:
+def decode(picture: Any) -> Tensor:
+    """A picture as (3, H, W) uint8; raises `ImageError` and `UsageError` as `Predictor.predict`."""
     if isinstance(picture, str | Path):
         return read_image(picture)
     if isinstance(picture, Tensor):

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from segue.errors import UsageError
 from segue.nn.fused import FusedBlock, FusedConv
 from segue.nn.norm import FrozenBatchNorm
+from segue.nn.quantised import AVAILABLE
 from segue.nn.resnet import BasicBlock, Bottleneck
 
-Speed = Literal["exact", "fast"]
+Speed = Literal["exact", "fast", "int8"]
 
 MULTIPLYING = nn.Linear, nn.ConvTranspose2d
 PARTICULAR = nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d, nn.RNNBase, nn.MultiheadAttention
@@ -27,6 +28,8 @@ PARTICULAR = nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d, nn.RNNBase, nn.Multihea
 
 def number_format(speed: str, device: torch.device) -> torch.dtype:
     """What to multiply in: 32 bits for the numbers as trained, else the 16 bits that the device is good at.
+
+    For ``int8`` it is the format of what `segue.models.quantised` leaves alone.
 
     A processor without bfloat16 stays with 32 bits, and a warning says so.
 
@@ -49,6 +52,12 @@ def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for that; without, it is slower than 32 bits."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor has instructions for that (VNNI or AMX), and torch the layers."""
+    capabilities = torch.cpu.get_capabilities()
+    return AVAILABLE and any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def optimise(network: nn.Module, dtype: torch.dtype = torch.float32) -> None:
