@@ -26,7 +26,8 @@ Against `itself with captions` (`benchmarks/caption_cost.py`) it says what the c
 The last column compares the results of the same run, so that a fast wrong answer would show.
 
 Segue's networks are in the form that `segue.load` gives them; rows that end in `_fast` multiply in 16 bits
-(`speed="fast"`, `precision: bf16`), against the other side's 32. What that costs in AP stands in [speeds.md](speeds.md).
+(`speed="fast"`, `precision: bf16`), against the other side's 32, `_int8` in 8 bits. What that costs in AP:
+[speeds.md](speeds.md).
 """
 
 PLAIN = """\

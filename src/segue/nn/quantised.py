@@ -61,7 +61,7 @@ class QuantisedConv(nn.Module):
         self.dtype, self.kernel = layer.weight.dtype, tuple(layer.weight.shape[2:])
         self.relu, self.channels, self.groups = layer.relu, len(layer.weight), layer.groups
         self.stride, self.padding, self.dilation = list(layer.stride), list(layer.padding), list(layer.dilation)
-        weight = layer.weight.float()
+        weight = (layer.weight.to_dense() if layer.weight.is_mkldnn else layer.weight).float()
         step = weight.abs().amax((1, 2, 3)).clamp(min=1e-12) / 127
         whole = (weight / step[:, None, None, None]).round().to(torch.int8)
         self.register_buffer("step", step)
