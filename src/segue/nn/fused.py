@@ -68,10 +68,8 @@ class FusedConv(nn.Module):
 
     def _nothing(self, x: Tensor) -> Tensor:
         """What comes out where nothing goes in, as of a picture without objects."""
-        numbers = zip(x.shape[2:], self.weight.shape[2:], self.stride, self.padding, self.dilation, strict=True)
-        return x.new_empty(
-            len(x), self.weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers)
-        )
+        size = output_size(x.shape[2:], self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        return x.new_empty(len(x), self.weight.shape[0], *size)
 
     def _onednn(self, x: Tensor, residual: Tensor | None) -> Tensor:
         layer = self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
@@ -111,6 +109,14 @@ def folded(convolution: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tens
     shift = norm.bias - norm.running_mean * scale  # type: ignore[operator]
     shift = shift if bias is None else shift + bias * scale
     return (weight * scale[:, None, None, None]).detach(), shift.detach()
+
+
+def output_size(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, ...]:
+    """Height and width of what a convolution makes of ``size``."""
+    numbers = zip(size, kernel, stride, padding, dilation, strict=True)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers)
 
 
 def suits_winograd(convolution: nn.Conv2d) -> bool:

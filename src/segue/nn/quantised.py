@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segue.nn.fused import FusedConv
+from segue.nn.fused import FusedConv, output_size
 
 AVAILABLE = hasattr(torch.ops.onednn, "qconv2d_pointwise")
 """Whether this torch has the convolution; like that of `segue.nn.fused` it has no public name."""
@@ -74,7 +74,8 @@ class QuantisedConv(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B, C, H, W), and uint8 to add (B, O, H', W'), which is overwritten -> (B, O, H', W')."""
         if not x.numel():
-            return x.new_empty(self._shape(x), dtype=self.dtype if self.out is None else torch.uint8)
+            size = output_size(x.shape[2:], self.kernel, self.stride, self.padding, self.dilation)
+            return x.new_empty(len(x), self.channels, *size, dtype=self.dtype if self.out is None else torch.uint8)
         x = x if x.dtype == torch.uint8 else self.given.quantise(x)
         out = self.out or Scale(1.0, 0)
         layer = x, self.given.step, self.given.zero, self.packed, self.step, self.zeros
@@ -87,10 +88,6 @@ class QuantisedConv(nn.Module):
             added, relu = (self.added.step, self.added.zero), "relu" if self.relu else None
             result = call.binary(*layer, residual, *shape, dtype, *added, "sum", 1.0, relu, [], "")
         return result
-
-    def _shape(self, x: Tensor) -> tuple[int, ...]:
-        numbers = zip(x.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return len(x), self.channels, *((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in numbers)
 
 
 class QuantisedBlock(nn.Module):
