@@ -17,6 +17,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 	$(PIP) -e '.[test]'
 	@touch $@
 
+.venv/bench: .venv/base
+	$(PIP) -e '.[bench]'
+	@touch $@
+
 .venv/docs: .venv/base
 	$(PIP) -e '.[docs]'
 	@touch $@
@@ -36,7 +40,7 @@ docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "The site is in site/: open site/index.html, or $(BIN)/python -m http.server -d site, with which it can be searched."
 
-bench: .venv/base
+bench: .venv/bench
 	$(BIN)/python -m benchmarks --out docs/speed.md
 
 clean:

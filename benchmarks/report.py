@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import vision
+from benchmarks import evaluation, vision
 from benchmarks.timing import Result
 
 HEADER = ("what", "how much", "segue", "other", "against", "ratio", "quartiles", "pairs", "difference of the results")
@@ -38,6 +38,7 @@ says that our operation is worth its code, not that Segue is faster than torchvi
 """
 
 MISSING = "torchvision's compiled operators do not load here ({}), so everything is measured against `plain`.\n"
+NO_COCO = "COCO's evaluation is left out: {}.\n"
 PRESENT = "Where torchvision has the same operation, it is the other side, else `plain`.\n"
 QUICK = "**Made with `--quick`: tiny inputs, to see that everything runs. These are no measurements.**\n"
 OTHERS = (
@@ -49,7 +50,8 @@ OTHERS = (
 def page(results: Sequence[Result], others: float | None, quick: bool) -> str:
     """The whole page; ``others`` is the share of the processor that other work took, None where that is unknown."""
     other = MISSING.format(vision.MISSING) if vision.MISSING else PRESENT
-    parts = [INTRODUCTION, other + PLAIN, *([QUICK] if quick else []), machine(others), table(results)]
+    coco = [NO_COCO.format(evaluation.MISSING)] if evaluation.MISSING else []
+    parts = [INTRODUCTION, other + PLAIN, *coco, *([QUICK] if quick else []), machine(others), table(results)]
     return "\n".join(parts)
 
 

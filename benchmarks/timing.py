@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segue.structures import Masks
 
-FEWEST, MOST = 5, 50  # pairs
+FEWEST, MOST = 5, 50  # pairs of runs
 
 
 def difference(ours: Any, theirs: Any) -> str:
@@ -43,6 +43,7 @@ class Case:
         ours: does the work and returns the result.
         theirs: the same.
         difference: says in words how far two results are apart.
+        fewest: pairs of runs.
     """
 
     size: str
@@ -50,6 +51,7 @@ class Case:
     ours: Callable[[], Any]
     theirs: Callable[[], Any]
     difference: Callable[[Any, Any], str] = difference
+    fewest: int = FEWEST
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def compare(name: str, case: Case, seconds: float) -> Result:
     """Warm both up, compare their results, then time them in turns for about ``seconds``."""
     apart = case.difference(case.ours(), case.theirs())
     expected = _seconds(case.ours) + _seconds(case.theirs)  # second warm-up
-    count = min(max(int(seconds / expected), FEWEST), MOST)
+    count = min(max(int(seconds / expected), case.fewest), MOST)
     gc.collect()
     gc.disable()
     try:

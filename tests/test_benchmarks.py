@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hotcoco import COCO
 
 from benchmarks import (
     caption_cost,
+    evaluation,
     heads_cost,
     mesh_metrics,
     meshes,
@@ -24,6 +26,7 @@ from benchmarks import (
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
+from segue.metrics.coco_ap import Kind, evaluate_coco_json
 from segue.structures import Masks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,3 +160,21 @@ def test_a_row_says_times_in_milliseconds_and_theirs_to_ours() -> None:
     assert report.row(result) == (
         "nms", "10 boxes", "2 ms", "500 ms", "plain", "**250.00**", "200.00 to 260.00", "7", "0 of 3 kept"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_evaluation_says_the_same_of_sets_in_memory_and_of_files(kind: Kind) -> None:
+    held = evaluation.files(50)
+    truth = COCO(str(held.truth))
+    ours = evaluation.ours_evaluate(truth, truth.load_res(str(held.results)), kind)
+    assert torch.equal(ours, evaluation.numbers(evaluate_coco_json(held.truth, held.results, kind)))
+    assert 0.1 < ours[0] < 0.9
+    if not evaluation.MISSING:
+        assert torch.equal(ours, evaluation.evaluate(*evaluation.theirs_read(held), kind))
+
+
+def test_without_pycocotools_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "MISSING", "it is not there")
+    assert "COCO's evaluation is left out: it is not there." in report.page([], None, False)
+    monkeypatch.setattr(evaluation, "MISSING", "")
+    assert "left out" not in report.page([], None, False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.errors import DataError
@@ -83,33 +85,34 @@ def panoptic_sums(predicted: Tensor, found: Segments, truth: Tensor, annotated: 
     Raises:
         DataError: a number that is in a map and not among its segments, or the other way round.
     """
-    shared = _shared(predicted, found, truth, annotated)
-    area, crowd = shared.sum(0)[1:], annotated.is_crowd()
-    real = shared.sum(1)[1:] if annotated.areas is None else annotated.areas
-    on_void, both = shared[0, 1:], shared[1:, 1:]
-    iou = both / (area + real[:, None] - both - on_void)
-    matches = (iou > 0.5) & (annotated.labels[:, None] == found.labels) & ~crowd[:, None]
-    last = torch.full((classes,), -1)
-    last.scatter_reduce_(0, annotated.labels[crowd], crowd.nonzero()[:, 0], "amax")
-    row = last[found.labels]
-    on_crowd = shared[row + 1, torch.arange(len(found)) + 1] * (row >= 0)
+    shared = _shared(predicted, found, truth, annotated)  # numpy: the steps are many and small
+    labels, known, crowd = (t.numpy() for t in (found.labels, annotated.labels, annotated.is_crowd()))
+    area, on_void, both = shared.sum(0)[1:], shared[0, 1:], shared[1:, 1:]
+    real = shared.sum(1)[1:] if annotated.areas is None else annotated.areas.numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):  # annotated areas may be anything
+        iou = both / (area + real[:, None] - both - on_void)
+    matches = (iou > 0.5) & (known[:, None] == labels) & ~crowd[:, None]
+    last = np.full(classes, -1)
+    np.maximum.at(last, known[crowd], np.flatnonzero(crowd))
+    row = last[labels]
+    on_crowd = shared[row + 1, np.arange(len(found)) + 1] * (row >= 0)
     extra = ~matches.any(0) & ~((on_void + on_crowd) / area > 0.5)
     missed = ~matches.any(1) & ~crowd
-    owner = annotated.labels[matches.nonzero()[:, 0]]
-    counts = [labels.bincount(minlength=classes) for labels in (owner, found.labels[extra], annotated.labels[missed])]
-    overlaps = owner.bincount(iou[matches], minlength=classes)
-    return torch.stack([overlaps, *counts], dim=1).double()  # bincount of nothing forgets that its weights are floats
+    owner = known[matches.nonzero()[0]]
+    counts = [np.bincount(of, minlength=classes) for of in (owner, labels[extra], known[missed])]
+    overlaps = np.bincount(owner, iou[matches], minlength=classes)
+    return torch.from_numpy(np.stack([overlaps, *counts], axis=1))
 
 
-def _shared(predicted: Tensor, found: Segments, truth: Tensor, annotated: Segments) -> Tensor:
-    """(N + 1, M + 1) float64 pixels of each true segment on each predicted one; row and column 0 are void."""
+def _shared(predicted: Tensor, found: Segments, truth: Tensor, annotated: Segments) -> NDArray[np.float64]:
+    """(N + 1, M + 1) pixels of each true segment on each predicted one; row and column 0 are void."""
     lengths, (real, ids) = map_runs(truth, predicted)
     n, m = len(annotated) + 1, len(found) + 1
     cells = (annotated.places(real) + 1) * m + found.places(ids) + 1
     shared = cells.bincount(lengths.double(), minlength=n * m).view(n, m)
     check_areas(shared.sum(1)[1:], annotated)
     check_areas(shared.sum(0)[1:], found)
-    return shared
+    return shared.numpy()
 
 
 def _panoptic(scene: Scene, categories: Categories) -> tuple[Tensor, Segments]:
