@@ -101,7 +101,7 @@ def panoptic_sums(predicted: Tensor, found: Segments, truth: Tensor, annotated: 
     owner = known[matches.nonzero()[0]]
     counts = [np.bincount(of, minlength=classes) for of in (owner, labels[extra], known[missed])]
     overlaps = np.bincount(owner, iou[matches], minlength=classes)
-    return torch.from_numpy(np.stack([overlaps, *counts], axis=1))
+    return torch.from_numpy(np.stack([overlaps, *counts], axis=1)).double()  # without segments they are whole numbers
 
 
 def _shared(predicted: Tensor, found: Segments, truth: Tensor, annotated: Segments) -> NDArray[np.float64]:

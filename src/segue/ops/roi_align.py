@@ -88,12 +88,12 @@ def multilevel_roi_align(
         (R, C, P, P), in channels-last memory.
     """
     boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
-    pooled: Tensor = _operator(list(features), list(scales), boxes, images, levels, output, sampling, aligned)
+    pool = _operator if torch.compiler.is_compiling() else _pooled  # whose gradient finds the taps anew
+    pooled: Tensor = pool(list(features), list(scales), boxes, images, levels, output, sampling, aligned)
     return pooled
 
 
-@torch.library.custom_op("segue::multilevel_roi_align", mutates_args=())
-def _operator(
+def _pooled(
     features: list[Tensor],
     scales: list[float],
     boxes: Tensor,
@@ -112,6 +112,9 @@ def _operator(
     ]
     bins = torch.cat(parts) if len(parts) > 1 else parts[0]  # (R * P * P, C)
     return bins.view(len(boxes), output, output, rows.shape[1]).permute(0, 3, 1, 2)
+
+
+_operator = torch.library.custom_op("segue::multilevel_roi_align", _pooled, mutates_args=())
 
 
 @_operator.register_fake
