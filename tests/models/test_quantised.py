@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import segue
+from segue.cli import main
 from segue.data.cells import make_cells, write_cells
 from segue.data.images import to_pil, to_tensor
 from segue.data.toybox import render
@@ -184,10 +183,13 @@ def test_without_vnni_int8_is_fast_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert not any(isinstance(module, QuantisedConv) for module in model.network.modules())
 
 
-def test_the_command_calibrates_on_what_it_is_given(tmp_path: Path) -> None:
+def test_the_commands_calibrate_on_what_they_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_cells(tmp_path / "photos", 2, seed=1)
-    command = [sys.executable, "-m", "segue", "predict", str(tmp_path / "photos"), "--speed", "int8"]
-    done = subprocess.run([*command, "--device", "cpu", "--out", str(tmp_path / "out")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "int8 is calibrated on the first pictures of" in done.stderr
+    photos, options = str(tmp_path / "photos"), ["--speed", "int8", "--device", "cpu"]
+    assert main(["predict", photos, *options, "--out", str(tmp_path / "out")]) == 0
+    assert "int8 is calibrated on the first pictures of" in capsys.readouterr().err
     assert (tmp_path / "out" / "scenes.json").is_file()
+    assert main(["evaluate", "--model", "nuclei", "--data", f"{photos}/cells.json", *options]) == 0
+    assert "calibrated on the first pictures" in capsys.readouterr().err
+    assert main(["predict", photos, *options, "--calibrate", str(tmp_path / "no"), "--out", str(tmp_path / "x")]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
