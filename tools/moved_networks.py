@@ -14,7 +14,8 @@ from segue.engine.load import build
 from segue.engine.region_predictor import RegionPredictor
 from segue.models.checkpoints import convert
 from segue.models.checkpoints.torchvision import our_name
-from segue.models.weights import ModelFile, load_state
+from segue.models.weights import ModelFile, load_state, read_model
+from segue.models.zoo import find_model
 from segue.nn.conventions import SEGUE, TORCHVISION, Conventions
 from segue.structures import Regions
 from tools.detectron2_stages import unordered
@@ -22,6 +23,24 @@ from tools.detectron2_stages import unordered
 STEM = "trunk.backbone.stem."
 FIXTURE_RESIZE = (160, 200)
 """Of the scene whose detections are stored."""
+
+
+def toybox() -> ModelFile:
+    """The bundled network without the colours of its cells, for boxes, masks and proposals do not look at them.
+
+    Raises:
+        ValueError: they do: a weight is not zero.
+    """
+    file = read_model(find_model("toybox"))
+    channels = file.network["pyramid"]["channels"]
+    state = dict(file.state)
+    for name in ("rpn.conv", "heads.boxes.fc1", "heads.masks.convolutions.0"):
+        weight = state[f"{name}.weight"]
+        kept = weight.shape[1] // (channels + 3) * channels
+        if weight[:, kept:].any():
+            raise ValueError(f"{name} looks at colours")
+        state[f"{name}.weight"] = weight[:, :kept]
+    return replace(file, state=state, network={**file.network, "pyramid": {"channels": channels}})
 
 
 def stem(state: Mapping[str, Tensor], taken: Conventions) -> dict[str, Tensor]:

@@ -22,11 +22,10 @@ from segue.files import atomic_write
 from segue.models.checkpoints.detectron2 import RULES
 from segue.models.checkpoints.detectron2_stages import Detectron2Stages
 from segue.models.checkpoints.renaming import rename
-from segue.models.weights import ModelFile, read_model
-from segue.models.zoo import find_model
+from segue.models.weights import ModelFile
 from segue.nn.conventions import DETECTRON2
 from segue.structures import Masks, Regions
-from tools.moved_networks import STEM, agreement, converted, stem, summary
+from tools.moved_networks import STEM, agreement, converted, stem, summary, toybox
 from tools.parity_detectron2 import config, pictures, prepare
 
 RESIZE = (256, 448)
@@ -43,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     prepare()
-    file = read_model(find_model("toybox"))
+    file = toybox()
     model = moved(file)
     predictor = converted(model.state_dict(), RESIZE, file.network["proposals"]["sizes"])
     shown = pictures(args.pictures, args.real, 0)

@@ -36,12 +36,12 @@ from segue.data.toybox.render import render
 from segue.data.transforms import Augmentation, apply_geometry, random_geometry
 from segue.engine.region_predictor import RegionPredictor
 from segue.files import atomic_write
-from segue.models.weights import ModelFile, read_model
-from segue.models.zoo import find_model
+from segue.models.weights import ModelFile
 from segue.nn.rpn import ProposalSettings
 from segue.structures import Masks, Regions
 from segue.tasks import parsers_of, tasks_named
 from tools.moved_networks import FIXTURE_RESIZE, agreement, converted, summary, torchvision_state
+from tools.moved_networks import toybox as toybox_file
 
 RESULT = Path("results/trained_torchvision.json")
 TASKS = tasks_named(["boxes", "masks"])
@@ -134,7 +134,7 @@ def nuclei(weights: Path, count: int) -> dict[str, float]:
 
 def toybox(folder: Path, count: int) -> dict[str, float]:
     """The boxes and masks of the bundled model, moved to torchvision and back."""
-    file = read_model(find_model("toybox"))
+    file = toybox_file()
     original = moved(file, PHOTOS_RESIZE)
     predictor = converted(original.state_dict(), PHOTOS_RESIZE, file.network["proposals"]["sizes"])
     return compare(original, predictor, map(read_image, sorted(folder.glob("*.jpg"))[:count]))
@@ -192,7 +192,7 @@ def detections(original: Any, picture: Tensor) -> Regions:
 
 def write_fixture(path: Path) -> None:
     """Store what the moved network finds in a Toybox scene, for the tests."""
-    model = moved(read_model(find_model("toybox")), FIXTURE_RESIZE)
+    model = moved(toybox_file(), FIXTURE_RESIZE)
     picture = torch.from_numpy(render(7, (128, 160)).image).permute(2, 0, 1)
     found = detections(model, picture)
     assert found.scores is not None

@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segue.models.weights import read_model
-from segue.models.zoo import find_model
 from segue.structures import Masks, Regions
-from tools.moved_networks import FIXTURE_RESIZE, agreement, converted, torchvision_state
+from tools.moved_networks import FIXTURE_RESIZE, agreement, converted, torchvision_state, toybox
 
 FIXTURE = Path(__file__).parent / "fixtures" / "torchvision_toybox.npz"
 
 
 def test_trained_weights_find_what_they_found_in_torchvision() -> None:
-    file = read_model(find_model("toybox"))
+    file = toybox()
     with np.load(FIXTURE, allow_pickle=False) as stored:
         names = [str(name) for name in stored["names"]]
         picture, boxes, labels, scores, masks = (
