@@ -50,14 +50,18 @@ def number_format(speed: str, device: torch.device) -> torch.dtype:
 
 def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for that; without, it is slower than 32 bits."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return any(capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def multiplies_int8() -> bool:
     """Whether the processor has instructions for that (VNNI or AMX), and torch the layers."""
-    capabilities = torch.cpu.get_capabilities()
-    return AVAILABLE and any(capabilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    return AVAILABLE and any(capabilities().get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
+def capabilities() -> dict[str, Any]:
+    """What the processor can do, by name; nothing where an older torch does not say."""
+    said: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return said
 
 
 def optimise(network: nn.Module, dtype: torch.dtype = torch.float32) -> None:
