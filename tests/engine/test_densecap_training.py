@@ -14,7 +14,7 @@ from segue.data.geometry import Geometry
 from segue.data.toybox.write import Order, write_toybox
 from segue.engine.densecap_predictor import DenseCapPredictor
 from segue.engine.evaluate import evaluate
-from segue.engine.load import load
+from segue.engine.load import load, load_trained
 from segue.engine.recipe import check_recipe, recipe_values
 from segue.engine.train import train
 from segue.errors import RecipeError
@@ -98,7 +98,7 @@ def test_a_picture_in_tiles_is_told_too(toys: Path, run: Path) -> None:
 
 
 def test_what_is_frozen_stays_and_the_rest_learns(run: Path) -> None:
-    trained = load(run, device="cpu")
+    trained = load_trained(run)
     assert isinstance(trained, DenseCapPredictor)
     torch.manual_seed(0)  # the recipe's
     fresh = DenseCap(trained.network.settings, trained.categories).state_dict()
