@@ -75,8 +75,13 @@ def processor() -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    rows = [HEADER, tuple("---" for _ in HEADER), *map(row, results)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    return as_table([HEADER, *map(row, results)])
+
+
+def as_table(rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first row is the head."""
+    head, *rest = rows
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *rest))
 
 
 def row(r: Result) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from segue.cli import main
+from segue.data.cells import make_cells
+from segue.data.images import to_pil
+from segue.engine.region_predictor import RegionPredictor
 from segue.models.weights import read_model, write_model
 
 Refused = Callable[..., str]
@@ -59,13 +62,13 @@ def test_debug_shows_the_traceback_and_the_same_line(capsys: pytest.CaptureFixtu
 # --- pictures ----------------------------------------------------------------------------------------------------
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 3.6 thousand million pixels."""
+def bomb(width: int = 60000, height: int = 60000) -> bytes:
+    """A PNG of a few bytes that says it has so many pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(100_000))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
@@ -149,6 +152,48 @@ def test_the_smallest_pictures_are_fine(size: tuple[int, int], model_file: Path,
     assert main(["predict", str(tmp_path / "small.png"), "--model", str(model_file), "--out", str(out)]) == 0
     scene = json.loads((out / "scenes.json").read_text())["scenes"][0]
     assert (scene["width"], scene["height"]) == size
+
+
+@pytest.mark.parametrize("name", ["nuclei", "toybox"])
+@pytest.mark.parametrize("tiles", [[], ["--tile", "512"]])
+def test_bundled_models_take_pictures_of_odd_sizes_and_refuse_what_is_too_large(
+    refused: Refused, name: str, tiles: list[str], tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "odd", tmp_path / "out"
+    folder.mkdir()
+    sizes = {"dot.png": (1, 1), "flat.png": (8000, 5), "tall.png": (5, 8000), "void.png": (200, 100)}
+    for file, size in sizes.items():
+        Image.new("RGB", size, (0, 0, 0)).save(folder / file)
+    (folder / "wide.png").write_bytes(bomb(30000, 20000))
+    line = refused("predict", folder, "--model", name, "--out", out, *tiles, code=3)
+    assert "1 of 5 inputs failed" in line
+    assert "wide.png: more than 178,956,970 pixels; scale it down" in line
+    scenes = {Path(s["file"]).name: s for s in json.loads((out / "scenes.json").read_text())["scenes"]}
+    assert {file: (scene["width"], scene["height"]) for file, scene in scenes.items()} == sizes
+    assert scenes["dot.png"]["regions"] == scenes["void.png"]["regions"] == []
+
+
+@pytest.mark.parametrize("tiles", [[], ["--tile", "64"]])
+def test_more_objects_than_the_network_has_room_for(tiles: list[str], model_file: Path, tmp_path: Path) -> None:
+    """It has room for 20, of each tile if there are tiles."""
+    pixels = make_cells(0, (128, 128), (60, 80))[0]
+    to_pil(pixels).save(tmp_path / "crowd.png")
+    out = tmp_path / "out"
+    arguments = ["--model", str(model_file), "--threshold", "0", "--out", str(out), *tiles]
+    assert main(["predict", str(tmp_path / "crowd.png"), *arguments]) == 0
+    found = len(json.loads((out / "scenes.json").read_text())["scenes"][0]["regions"])
+    assert (found == 20) if not tiles else (20 < found <= 9 * 20)
+
+
+def test_a_picture_that_memory_has_no_room_for(
+    refused: Refused, cells: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RegionPredictor, "scenes", lambda *given: torch.empty(1 << 60))
+    picture = cells.parent / "cells_000.png"
+    line = refused("predict", picture, "--model", model_file, "--out", tmp_path / "out")
+    assert "memory has no room for what the network makes of it" in line
+    assert "--tile" in line
+    assert str(picture) in line
 
 
 # --- places ------------------------------------------------------------------------------------------------------

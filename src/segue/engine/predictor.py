@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -20,9 +21,12 @@ from torch import Tensor, nn
 from segue.data.images import read_image, to_tensor
 from segue.data.inputs import is_video
 from segue.data.video import named_frames
-from segue.errors import UsageError
+from segue.errors import ImageError, UsageError
 from segue.structures import Categories, Scene
 from segue.tasks import PixelTask, Task
+
+NO_MEMORY = "allocate memory|out of memory|not enough memory"
+"""What torch says where memory runs out; for that of the processor it has no class of its own."""
 
 Picture = str | Path | Image.Image | NDArray[Any] | Tensor
 
@@ -160,12 +164,15 @@ class Predictor(ABC):
 
         Raises:
             UsageError: ``batch`` is below 1.
+            ImageError: memory has no room for what the network makes of a picture.
         """
         if batch < 1:
             raise UsageError(f"a batch of {batch} pictures", cure="use 1 or more")
         for _, group in groupby(pictures, key=lambda picture: picture[0].shape):
             while chunk := list(islice(group, batch)):
-                yield from zip([pixels for pixels, _ in chunk], self.scenes(chunk, threshold), strict=True)
+                with _enough_memory(chunk[0][1]):
+                    scenes = self.scenes(chunk, threshold)
+                yield from zip([pixels for pixels, _ in chunk], scenes, strict=True)
 
 
 def pick_device(name: str) -> torch.device:
@@ -182,6 +189,18 @@ def pick_device(name: str) -> torch.device:
 
 def _is_video(pictures: Any) -> bool:
     return isinstance(pictures, str | Path) and is_video(pictures)
+
+
+@contextmanager
+def _enough_memory(file: str | None) -> Iterator[None]:
+    """Memory that runs out inside is an `ImageError` that names the first picture of those in the network."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
+            raise
+        what, cure = "memory has no room for what the network makes of it", "use --tile 512 or a smaller --batch"
+        raise ImageError(what, where=file, cure=cure) from error
 
 
 def _decoded(pictures: Any) -> Iterator[tuple[Tensor, str | None]]:
