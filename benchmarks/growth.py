@@ -41,7 +41,7 @@ from segue.models.region_network import RegionNetwork
 from segue.models.settings import NetworkSettings
 from segue.tasks import BOXES, MASKS
 
-SECONDS = 5.0  # repeated so long, but three times at most
+SECONDS = 3.0  # repeated so long, but three times at most
 LINEAR = 0.15  # how far from 1 the power of growth may be
 
 Side = Literal["segue", "torchvision"]

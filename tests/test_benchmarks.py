@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hotcoco import COCO
 from benchmarks import (
     caption_cost,
     evaluation,
+    growth,
     heads_cost,
     mesh_metrics,
     meshes,
@@ -178,3 +180,26 @@ def test_without_pycocotools_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert "COCO's evaluation is left out: it is not there." in report.page([], None, False)
     monkeypatch.setattr(evaluation, "MISSING", "")
     assert "left out" not in report.page([], None, False)
+
+
+def test_powers_of_growth() -> None:
+    assert growth.steps([1, 2, 4, 8], [5, 5, 10, 40]) == pytest.approx([0, 1, 2])
+    said = growth.sentence("Time", [1, 2, 4, 8, 16], [5, 5, 10, 20, 80])
+    assert said == "Time is less than linear from 1 to 2, linear from 2 to 8, more than linear from 8 to 16."
+
+
+def test_peak_memory_is_that_of_the_block() -> None:
+    with growth.peak_memory() as peak:
+        held = torch.ones(100_000_000, dtype=torch.uint8)  # freed before the end, and yet counted
+        time.sleep(0.1)
+        del held
+    assert 90e6 < peak() < 200e6
+
+
+def test_a_point_of_growth_in_tiles(tmp_path: Path) -> None:
+    torch.save(growth.fresh_network(True).state_dict(), tmp_path / "network.pt")
+    whole = growth.measure(growth.Point(160, 240, detections=5), tmp_path / "network.pt", True)
+    tiled = growth.measure(growth.Point(160, 240, detections=5, tile=128), tmp_path / "network.pt", True)
+    assert whole.regions == 5
+    assert 5 < tiled.regions <= 30
+    assert min(whole.seconds, tiled.seconds, whole.memory) > 0
