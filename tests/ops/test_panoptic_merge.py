@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from segue.errors import DataError
+from segue.ops import panoptic
 from segue.ops.panoptic import MergeLimits, map_runs, merge_panoptic, segment_areas, segment_boxes
 from segue.structures import Categories, Category, Masks, Regions, Segments
 
@@ -173,12 +175,13 @@ def test_a_pixel_of_an_unknown_class_is_refused() -> None:
         merge_panoptic(Regions.empty(), line(0, 4), CLASSES, LOOSE)
 
 
-@given(seeds)
-def test_runs_say_every_pixel(seed: int) -> None:
+@given(seeds, st.sampled_from([1, 2, 5, 1 << 15]))
+def test_runs_say_every_pixel(seed: int, block: int) -> None:
     chance = torch.Generator().manual_seed(seed)
     size = (1 + seed % 3, 1 + seed % 7)
     maps = [torch.randint(0, 2, size, generator=chance, dtype=dtype) for dtype in (torch.int32, torch.int64)]
-    lengths, values = map_runs(*maps)
+    with patch.object(panoptic, "BLOCK", block):
+        lengths, values = map_runs(*maps)
     for plane, runs in zip(maps, values, strict=True):
         assert torch.equal(runs.repeat_interleave(lengths), plane.flatten().long())
     pairs = torch.stack(values)

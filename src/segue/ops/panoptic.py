@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segue.errors import DataError
 from segue.structures import Categories, Masks, Regions, Segments
+
+BLOCK = 1 << 15
+"""Pixels that are compared together: what comes of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,18 @@ def map_runs(*maps: Tensor) -> tuple[Tensor, list[Tensor]]:
         (R,) int64 lengths of the runs, and for each map its (R,) int64 values there.
     """
     flat = [np.ravel(plane.numpy()) for plane in maps]  # numpy compares and gathers faster than torch here
-    changes = flat[0][1:] != flat[0][:-1]
-    for values in flat[1:]:
-        changes |= values[1:] != values[:-1]
-    starts = np.append(0, np.flatnonzero(changes) + 1)
-    lengths = np.diff(starts, append=len(flat[0]))
+    count = len(flat[0])
+    starts = np.concatenate([[0], *(_changes(flat, at, min(at + BLOCK, count)) for at in range(1, count, BLOCK))])
+    lengths = np.diff(starts, append=count)
     return torch.from_numpy(lengths), [torch.from_numpy(values[starts]).long() for values in flat]
+
+
+def _changes(maps: Sequence[NDArray[Any]], start: int, stop: int) -> NDArray[np.int64]:
+    """The places from ``start`` to ``stop`` at which any of some flat maps has another value than right before."""
+    changes = np.zeros(stop - start, bool)
+    for values in maps:
+        changes |= values[start:stop] != values[start - 1 : stop - 1]
+    return np.flatnonzero(changes) + start
 
 
 def segment_areas(panoptic: Tensor, segments: Segments) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segue.errors import DataError
 
@@ -52,14 +52,19 @@ class Segments:
         return self.ids.shape[0]
 
     def places(self, ids: Tensor) -> Tensor:
-        """Where these ids (M,) int64 stand among the segments, (M,) int64, -1 for 0; `DataError` for unknown ones."""
-        ordered, order = F.pad(self.ids, (1, 0)).sort()  # 0 first
-        place = torch.searchsorted(ordered, ids).clamp_(max=len(self))
-        unknown = ordered.take(place) != ids
-        if bool(unknown.any()):
-            what = f"number {int(ids[unknown][0])} is in the panoptic map, but is none of its segments"
+        """Where these ids, int64 of any shape, stand among the segments: -1 for 0; `DataError` for unknown ones.
+
+        All on the CPU.
+        """
+        known, wanted = np.append(0, self.ids.numpy()), ids.numpy()
+        order = known.argsort()
+        known = known[order]
+        place = np.searchsorted(known, wanted).clip(max=len(self))
+        unknown = known[place] != wanted
+        if unknown.any():
+            what = f"number {wanted[unknown][0]} is in the panoptic map, but is none of its segments"
             raise DataError(what, cure="list it among the segments, or set its pixels to 0")
-        return order.take(place) - 1
+        return torch.from_numpy(order[place] - 1)
 
     def is_crowd(self) -> Tensor:
         """(N,) bool: ``crowd``, or all False."""
