@@ -15,6 +15,12 @@ TOGETHER = 1 << 17
 """Rows of triangles, and pixels of such rows, that are looked at together, unless a single one has more."""
 
 
+Point = tuple[Tensor, Tensor, Tensor]
+"""x, y and depth of F points, (F,) each."""
+Corners = tuple[Tensor, Tensor, Tensor]
+"""x, y and depth of the three corners of F triangles, (3, F) each."""
+
+
 class Raster(NamedTuple):
     """What is seen, at the P pixels where something is.
 
@@ -60,10 +66,8 @@ def rasterise(meshes: Meshes, size: tuple[int, int]) -> Raster:
     """
     corners = _corners(meshes)
     first, count = _rows(corners, size[0])
-    kept = (count > 0).nonzero()[:, 0]
-    first, count = first.index_select(0, kept), count.index_select(0, kept)
-    outlines = _outlines(torch.stack(_each_at(corners.flatten(0, 1), kept)).view(3, 3, -1))
-    nearest = corners.new_zeros(size[0] * size[1])  # 1 / depth, which is linear in the picture
+    outlines = _outlines(corners)
+    nearest = outlines.edges[0].new_zeros(size[0] * size[1])  # 1 / depth, which is linear in the picture
     face = torch.full_like(nearest, -1, dtype=torch.int64)
     for part in _portions(count):
         owner, down = _parts(count[part])
@@ -73,25 +77,26 @@ def rasterise(meshes: Meshes, size: tuple[int, int]) -> Raster:
         start, stop = _runs(edges, y + 0.5, size[1])
         inverse, along_x, along_y, most = _each_at(outlines.planes, owner)
         left = inverse + along_x * (start + 0.5 - edges[0]) + along_y * (y + 0.5 - edges[1])
-        place, source = y * size[1] + start, kept.index_select(0, owner)
+        place = y * size[1] + start
         for run in _portions(stop - start):
             which, step = _parts((stop - start)[run])
-            begin, slope, limit, at, who = _each_at([each[run] for each in (left, along_x, most, place, source)], which)
+            begin, slope, limit, at, who = _each_at([each[run] for each in (left, along_x, most, place, owner)], which)
             # fmin: the slopes of a sliver may be no numbers
             _keep_nearest(nearest, face, at + step, who, (begin + slope * step).fmin(limit))
     return _seen(corners, face, nearest, size[1])
 
 
-def _corners(meshes: Meshes) -> Tensor:
-    """(x y z, 3 corners, F); not a number where the camera cannot see a corner."""
+def _corners(meshes: Meshes) -> Corners:
+    """Where the corners of the faces are; not a number where the camera cannot see them."""
     vertices = meshes.vertices
     usable = vertices.isfinite().all(dim=1, keepdim=True) & (vertices[:, 2:] > 0)
     planes = torch.where(usable, vertices, torch.nan).T.contiguous()
-    return torch.stack(_each_at(planes, meshes.faces.T.flatten())).view(3, 3, -1)
+    x, y, z = (each.view(3, -1) for each in _each_at(planes, meshes.faces.T.flatten()))
+    return x, y, z
 
 
-def _rows(corners: Tensor, height: int) -> tuple[Tensor, Tensor]:
-    """First row of pixel centres (F,) of triangles (3, 3, F), and the number of rows (F,); 0 of what is left out."""
+def _rows(corners: Corners, height: int) -> tuple[Tensor, Tensor]:
+    """First row of pixel centres (F,) of triangles, and the number of rows (F,); 0 of what is left out."""
     (ax, bx, cx), (ay, by, cy), _ = corners
     has_area = ((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)).abs() > 0  # which what is no number has not
     low = torch.where(has_area, ay.minimum(by).minimum(cy), height)
@@ -100,23 +105,26 @@ def _rows(corners: Tensor, height: int) -> tuple[Tensor, Tensor]:
     return first.long(), (after - first).clamp(min=0).long()
 
 
-def _outlines(corners: Tensor) -> Outlines:
-    a, b, c = corners.unbind(dim=1)
+def _outlines(corners: Corners) -> Outlines:
+    a, b, c = zip(*corners, strict=True)  # (x, y, z) of each
     a, b = _ordered(a, b)
     b, c = _ordered(b, c)
     a, b = _ordered(a, b)
-    (ux, uy, _), (vx, vy, _), (wx, wy, _) = b - a, c - a, c - b
-    long, upper, lower = (torch.where(dy > 0, dx / dy, 0.0) for dx, dy in ((vx, vy), (ux, uy), (wx, wy)))
+    ux, uy, vx, vy = b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]
+    sides = (vx, vy), (ux, uy), (c[0] - b[0], c[1] - b[1])
+    long, upper, lower = (torch.where(dy > 0, dx / dy, 0.0) for dx, dy in sides)
     top, middle, bottom = 1 / a[2], 1 / b[2], 1 / c[2]
     du, dv, area = middle - top, bottom - top, ux * vy - uy * vx
     slopes = (du * vy - dv * uy) / area, (dv * ux - du * vx) / area
-    return Outlines((a[0], a[1], b[0], b[1], long, upper, lower), (top, *slopes, top.maximum(middle).maximum(bottom)))
+    return Outlines((*a[:2], *b[:2], long, upper, lower), (top, *slopes, top.maximum(middle).maximum(bottom)))
 
 
-def _ordered(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Corners (3, F) and (3, F), exchanged where the second is higher up, or as high and farther to the left."""
+def _ordered(a: Point, b: Point) -> tuple[Point, Point]:
+    """Corners x, y, z (F,) each, exchanged where the second is higher up, or as high and farther to the left."""
     exchange = (b[1] < a[1]) | ((b[1] == a[1]) & (b[0] < a[0]))
-    return torch.where(exchange, b, a), torch.where(exchange, a, b)
+    pairs = [(torch.where(exchange, v, u), torch.where(exchange, u, v)) for u, v in zip(a, b, strict=True)]
+    (ax, bx), (ay, by), (az, bz) = pairs
+    return (ax, ay, az), (bx, by, bz)
 
 
 def _runs(edges: Sequence[Tensor], y: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +153,7 @@ def _portions(counts: Tensor) -> list[slice]:
 def _parts(counts: Tensor) -> tuple[Tensor, Tensor]:
     """For N things with ``counts`` (N,) parts, of every part its thing (P,) and its number in it (P,)."""
     first = counts.cumsum(0) - counts
-    owner = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    owner = torch.repeat_interleave(counts)
     return owner, torch.arange(len(owner), device=counts.device) - first.index_select(0, owner)
 
 
@@ -157,11 +165,11 @@ def _keep_nearest(nearest: Tensor, face: Tensor, pixel: Tensor, owner: Tensor, i
     face.scatter_reduce_(0, pixel.index_select(0, best), owner.index_select(0, best), "amin", include_self=False)
 
 
-def _seen(corners: Tensor, face: Tensor, nearest: Tensor, width: int) -> Raster:
+def _seen(corners: Corners, face: Tensor, nearest: Tensor, width: int) -> Raster:
     """Depth and shares where faces (H * W,) are seen, at 1 / depth (H * W,)."""
     pixel = (face >= 0).nonzero()[:, 0]
     face = face.index_select(0, pixel)
-    ax, bx, cx, ay, by, cy, *z = _each_at(corners.flatten(0, 1), face)
+    (ax, bx, cx), (ay, by, cy), z = (_each_at(each, face) for each in corners)
     x, y = pixel % width + 0.5, pixel // width + 0.5
     ax, bx, cx, ay, by, cy = ax - x, bx - x, cx - x, ay - y, by - y, cy - y
     areas = torch.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay])  # twice, to the edges
