@@ -27,6 +27,8 @@ SECONDS = 2.4
 """Of a full turn."""
 COLORS = 64
 """In the palette of the file, which is one for all frames."""
+SPARSE = 4
+"""Of so many frames one is looked at for the palette: in a turn the colours hardly change."""
 
 
 def turntable(meshes: Sequence[Mesh], colors: Sequence[Color], size: int = 240, frames: int = 24) -> list[Image.Image]:
@@ -58,8 +60,9 @@ def turntable(meshes: Sequence[Mesh], colors: Sequence[Color], size: int = 240, 
 
 def gif_bytes(pictures: Sequence[Image.Image], seconds: float = SECONDS) -> bytes:
     """RGB pictures of one size, at least one, as a GIF that plays them for ``seconds`` over and over."""
-    strip = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)))
-    for number, picture in enumerate(pictures):
+    some = pictures[::SPARSE]
+    strip = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in some)))
+    for number, picture in enumerate(some):
         strip.paste(picture, (0, number * picture.height))
     palette = strip.quantize(COLORS)  # one for all, so that nothing flickers
     first, *rest = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
