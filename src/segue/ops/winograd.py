@@ -29,7 +29,7 @@ KERNEL = (
 OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 """The three bases, of the interpolation points 0, 1, -1, 2, -2 and infinity: columns are places in the picture."""
 
-BLOCK = 128  # tiles at a time: what is made of them stays in the cache
+BLOCK = 160  # tiles at a time: what is made of them stays in the cache
 
 
 def winograd_weight(weight: Tensor) -> Tensor:
@@ -59,30 +59,41 @@ def winograd_conv(
     """
     (b, c, h, w), o = x.shape, weight.shape[2]
     down, across = -(-h // 4), -(-w // 4)  # tiles
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 4 * across - w + 1, 1, 4 * down - h + 1)).contiguous()
-    height, width = padded.shape[1:3]
-    strides = (width * c, c, height * width * c, 4 * width * c, 4 * c, 1)
-    tiles = padded.as_strided((6, 6, b, down, across, c), strides)  # overlapping views
+    lines = x.permute(0, 2, 3, 1)
     out = x.new_empty(b, down, 4, across, 4, o)
     places = out.permute(2, 4, 0, 1, 3, 5)  # (4, 4, b, down, across, o)
     into, back = _base(INPUT, x), _base(OUTPUT, x)
     images, rows, columns = _block(down, across)
     for i in range(0, b, images):
         for j in range(0, down, rows):
+            tiles = _tiles(lines[i : i + images], j, min(rows, down - j), across)
             for k in range(0, across, columns):
-                here = (slice(None), slice(None), slice(i, i + images), slice(j, j + rows), slice(k, k + columns))
-                tile = tiles[here]
+                tile = tiles[:, :, :, :, k : k + columns]
                 values = torch.bmm((into @ tile.reshape(36, -1)).view(36, -1, c), weight)  # (36, tiles, o)
                 result = (back @ values.view(36, -1)).view(16, -1, o)
                 if bias is not None:
                     result += bias
                 if relu and residual is None:
                     result.relu_()
-                places[here] = result.view(*places[here].shape)
+                place = places[:, :, i : i + images, j : j + rows, k : k + columns]
+                place.copy_(result.view(place.shape))
     result = out.view(b, 4 * down, 4 * across, o)[:, :h, :w].permute(0, 3, 1, 2)
     if residual is not None:
         result += residual
     return result.relu_() if relu and residual is not None else result
+
+
+def _tiles(lines: Tensor, first: int, rows: int, across: int) -> Tensor:
+    """Rows of tiles of pictures (b, H, W, C), with a border of zeros: (6, 6, b, rows, across, C), overlapping views.
+
+    Only what they cover is padded: a copy of all would not stay in the cache.
+    """
+    _, h, w, c = lines.shape
+    top, bottom = 4 * first - 1, 4 * (first + rows) + 1
+    covered = lines[:, max(top, 0) : bottom]
+    band = F.pad(covered, (0, 0, 1, 4 * across - w + 1, max(-top, 0), max(bottom - h, 0))).contiguous()
+    b, height, width, _ = band.shape
+    return band.as_strided((6, 6, b, rows, across, c), (width * c, c, height * width * c, 4 * width * c, 4 * c, 1))
 
 
 def _base(matrix: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
