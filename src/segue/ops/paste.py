@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segue.ops.ragged import chunks, ragged, window_grid
+from segue.ops.ragged import chunks, ragged
 from segue.structures import Masks
 
 MOST_PIXELS = 1 << 24  # at a time, to bound the memory
@@ -93,18 +93,30 @@ def _placing(boxes: Tensor, size: tuple[int, int], cells: int, at_centres: bool)
 
 
 def _sample(probabilities: Tensor, placing: _Placing) -> Tensor:
-    """(P,) values of all windows: first all their rows, then all pixels, two taps each."""
+    """(P,) values of all windows: the rows of all at once, then of each window its pixels, as a matrix product.
+
+    Windows have different sizes. Still, a product for each takes a tenth of the time of looking up every pixel's taps.
+    """
     padded = F.pad(probabilities, (1, 1, 1, 1))  # (N, M + 2, M + 2)
     side = padded.shape[-1]
     owner, low, part = _taps(placing, 1, side)
     part = part[:, None]
     rows = padded[owner, low] * (1 - part) + padded[owner, low + 1] * part  # (Y, M + 2)
     _, low, part = _taps(placing, 0, side)
+    weights = part.new_zeros(side, len(part))  # (M + 2, X): from cells to columns
+    weights.scatter_(0, low[None], 1 - part[None]).scatter_(0, low[None] + 1, part[None])
     sides = placing.windows[:, 2:] - placing.windows[:, :2]
-    row, column = window_grid(sides[:, 0], sides[:, 1])
-    place = row * side + low[column]
-    flat = rows.flatten()
-    return torch.lerp(flat[place], flat[place + 1], part[column])
+    values = rows.new_empty(int(sides.prod(1).sum()))
+    widths, heights = sides.unbind(1)
+    each = zip(
+        rows.split(heights.tolist()),
+        weights.split(widths.tolist(), dim=1),
+        values.split(sides.prod(1).tolist()),
+        strict=True,
+    )
+    for window_rows, columns, out in each:
+        torch.mm(window_rows, columns, out=out.view(len(window_rows), columns.shape[1]))
+    return values
 
 
 def _taps(placing: _Placing, axis: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
