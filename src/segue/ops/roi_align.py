@@ -19,6 +19,7 @@ from segue.ops.ragged import chunks, ragged, starts_of
 from segue.ops.taps import fixed_taps, ragged_taps, roi_extent
 
 MOST_TAPS = 1 << 23  # per call with adaptive sampling, to bound the memory
+TOGETHER = 256  # boxes that are read in one go on a CPU
 
 
 def assign_levels(
@@ -103,7 +104,32 @@ def _pooled(
     sampling: int,
     aligned: bool,
 ) -> Tensor:
-    rows = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features])  # (sum of B H W, C)
+    learning = torch.is_grad_enabled() and any(f.requires_grad for f in features)
+    if learning or boxes.device.type != "cpu":
+        bins = _read(features, scales, boxes, images, levels, output, sampling, aligned)
+        return bins.permute(0, 3, 1, 2)
+    # Here copying the maps into one would take as long as reading them, and so would new memory for all that is read.
+    bins = features[0].new_empty(len(boxes), output, output, features[0].shape[1])
+    for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
+        for some in (levels == level).nonzero()[:, 0].split(TOGETHER):
+            place = boxes[some], images[some], torch.zeros_like(some)
+            bins[some] = _read([feature], [scale], *place, output, sampling, aligned)
+    return bins.permute(0, 3, 1, 2)
+
+
+def _read(
+    features: list[Tensor],
+    scales: list[float],
+    boxes: Tensor,
+    images: Tensor,
+    levels: Tensor,
+    output: int,
+    sampling: int,
+    aligned: bool,
+) -> Tensor:
+    """(R, P, P, C): the maps of all levels as rows of one table, and every bin a bag of them."""
+    tables = [f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
+    rows = torch.cat(tables) if len(tables) > 1 else tables[0]  # (sum of B H W, C)
     sizes = [[f.shape[2], f.shape[3]] for f in features]
     place = _place(sizes, len(features[0]), scales, boxes, images, levels, aligned)
     parts = [
@@ -111,7 +137,7 @@ def _pooled(
         for index, weight, offsets in _bags(place, output, sampling)
     ]
     bins = torch.cat(parts) if len(parts) > 1 else parts[0]  # (R * P * P, C)
-    return bins.view(len(boxes), output, output, rows.shape[1]).permute(0, 3, 1, 2)
+    return bins.view(len(boxes), output, output, rows.shape[1])
 
 
 _operator = torch.library.custom_op("segue::multilevel_roi_align", _pooled, mutates_args=())
