@@ -186,7 +186,10 @@ class RegionNetwork(nn.Module):
     def _sample(
         self, proposals: Proposals, batch: Batch, truth: Tensor, valid: Tensor, first: Tensor
     ) -> tuple[Sampled, Tensor, int]:
-        """Proposals and true boxes together, matched and drawn -> the drawn, their images, positives per image."""
+        """Proposals and true boxes together, matched and drawn -> the drawn, their images, most positives of an image.
+
+        Positives come first in each image; where the device is not the processor, ``most`` is as many as may be.
+        """
         s = self.settings.regions
         boxes = torch.cat([proposals.boxes, truth], 1)  # the true boxes are proposals, too
         usable = torch.cat([proposals.valid, valid], 1) & batch.searched[:, None]
@@ -200,7 +203,10 @@ class RegionNetwork(nn.Module):
         images = torch.arange(b, device=index.device).repeat_interleave(slots)
         known = None if batch.known is None else batch.known[images]
         sampled = Sampled(chosen, labels, owner, positive.reshape(-1), filled.reshape(-1), known)
-        return sampled, images, min(positives, slots)
+        most = min(positives, slots)
+        if positive.device.type == "cpu":  # elsewhere counting would wait for the device
+            most = max(1, int(positive.sum(1).max()))
+        return sampled, images, most
 
 
 def learns(module: nn.Module) -> bool:
