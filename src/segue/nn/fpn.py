@@ -50,6 +50,6 @@ class FPN(nn.Module):
         levels = [self.output[-1](inner)]
         for i in range(len(maps) - 2, -1, -1):
             lateral = self.lateral[i](maps[i])
-            inner = lateral + F.interpolate(inner, size=lateral.shape[-2:], mode="nearest")
+            inner = lateral.add_(F.interpolate(inner, size=lateral.shape[-2:], mode="nearest"))
             levels.insert(0, self.output[i](inner))
         return [*levels, F.max_pool2d(levels[-1], 1, 2)]

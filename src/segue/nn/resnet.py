@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segue.nn.norm import NormKind, make_norm
 
@@ -80,8 +79,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H / stride, W / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        y = self.norm1(self.conv1(x)).relu_()
+        return self.norm2(self.conv2(y)).add_(self.shortcut(x)).relu_()
 
 
 class Bottleneck(nn.Module):
@@ -119,9 +118,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 * width, H / stride, W / stride)."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = F.relu(self.norm2(self.conv2(y)))
-        return F.relu(self.norm3(self.conv3(y)) + self.shortcut(x))
+        y = self.norm1(self.conv1(x)).relu_()
+        y = self.norm2(self.conv2(y)).relu_()
+        return self.norm3(self.conv3(y)).add_(self.shortcut(x)).relu_()
 
 
 def make_shortcut(channels: int, out: int, stride: int, norm: NormKind, eps: float) -> nn.Module:

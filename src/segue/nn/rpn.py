@@ -103,9 +103,9 @@ class RPN(nn.Module):
         logits, deltas, grids = [], [], []
         for level in levels:
             b, _, h, w = level.shape
-            x = F.relu(self.conv(level))
+            x = self.conv(level).relu_()
             for convolution in self.further:
-                x = F.relu(convolution(x))
+                x = convolution(x).relu_()
             logits.append(self.logits(x).permute(0, 2, 3, 1).reshape(b, -1))  # (B, H * W * A)
             d = self.deltas(x).view(b, -1, 4, h, w)  # (B, A, 4, H, W)
             deltas.append(d.permute(0, 3, 4, 1, 2).reshape(b, -1, 4))

@@ -82,7 +82,7 @@ class BoxHead(nn.Module):
         """(R, C, 7, 7) -> class logits (R, K + 1 + spare), box deltas (R, K, 4)."""
         x = rois
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (R, C, 7, 7)
+            x = convolution(x).relu_()  # (R, C, 7, 7)
         x = F.relu(self.fc1(x.flatten(1)))
         if self.fc2 is not None:
             x = F.relu(self.fc2(x))

@@ -97,7 +97,7 @@ class CaptionHead(nn.Module):
         """(R, C, 7, 7) -> codes (R, D)."""
         x = rois
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (R, C, 7, 7)
+            x = convolution(x).relu_()  # (R, C, 7, 7)
         x = F.dropout(F.relu(self.fc1(x.flatten(1))), self.settings.dropout, self.training)
         return F.dropout(F.relu(self.fc2(x)), self.settings.dropout, self.training)
 

@@ -82,7 +82,7 @@ class KeypointHead(nn.Module):
         """(R, C, 14, 14) -> logits (R, keypoints of all categories, 56, 56)."""
         x = rois
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (R, C, 14, 14)
+            x = convolution(x).relu_()  # (R, C, 14, 14)
         return resize(self.logits(x).float(), (CELLS, CELLS), "bilinear")
 
     def losses(self, raw: Tensor, regions: Sampled, truth: Regions) -> dict[str, Tensor]:

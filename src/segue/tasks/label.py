@@ -65,7 +65,7 @@ class LabelHead(nn.Module):
         """(B, C, side, side) -> class logits (B, K)."""
         x = F.dropout2d(rois, self.dropout, self.training)
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (B, channels, side, side)
+            x = convolution(x).relu_()  # (B, channels, side, side)
         code = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
         logits: Tensor = self.logits(F.dropout(code, self.dropout, self.training))
         return logits.float()

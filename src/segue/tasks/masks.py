@@ -64,8 +64,8 @@ class MaskHead(nn.Module):
         """(R, C, 14, 14) -> mask logits (R, K, 28, 28)."""
         x = rois
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))  # (R, C, 14, 14)
-        x = F.relu(self.upsample(x))  # (R, C, 28, 28)
+            x = convolution(x).relu_()  # (R, C, 14, 14)
+        x = self.upsample(x).relu_()  # (R, C, 28, 28)
         logits: Tensor = self.logits(x)
         return logits[:, self.first :].float()
 
