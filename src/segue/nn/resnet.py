@@ -80,7 +80,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H / stride, W / stride)."""
         y = self.norm1(self.conv1(x)).relu_()
-        return self.norm2(self.conv2(y)).add_(self.shortcut(x)).relu_()
+        out: Tensor = self.norm2(self.conv2(y))
+        return out.add_(self.shortcut(x)).relu_()
 
 
 class Bottleneck(nn.Module):
@@ -120,7 +121,8 @@ class Bottleneck(nn.Module):
         """(B, C, H, W) -> (B, 4 * width, H / stride, W / stride)."""
         y = self.norm1(self.conv1(x)).relu_()
         y = self.norm2(self.conv2(y)).relu_()
-        return self.norm3(self.conv3(y)).add_(self.shortcut(x)).relu_()
+        out: Tensor = self.norm3(self.conv3(y))
+        return out.add_(self.shortcut(x)).relu_()
 
 
 def make_shortcut(channels: int, out: int, stride: int, norm: NormKind, eps: float) -> nn.Module:

@@ -105,16 +105,11 @@ def _sample(probabilities: Tensor, placing: _Placing) -> Tensor:
     _, low, part = _taps(placing, 0, side)
     weights = part.new_zeros(side, len(part))  # (M + 2, X): from cells to columns
     weights.scatter_(0, low[None], 1 - part[None]).scatter_(0, low[None] + 1, part[None])
-    sides = placing.windows[:, 2:] - placing.windows[:, :2]
-    values = rows.new_empty(int(sides.prod(1).sum()))
-    widths, heights = sides.unbind(1)
-    each = zip(
-        rows.split(heights.tolist()),
-        weights.split(widths.tolist(), dim=1),
-        values.split(sides.prod(1).tolist()),
-        strict=True,
-    )
-    for window_rows, columns, out in each:
+    widths, heights = (placing.windows[:, 2:] - placing.windows[:, :2]).T.tolist()
+    areas = [width * height for width, height in zip(widths, heights, strict=True)]
+    values = rows.new_empty(sum(areas))
+    each = torch.split(rows, heights), torch.split(weights, widths, dim=1), torch.split(values, areas)
+    for window_rows, columns, out in zip(*each, strict=True):
         torch.mm(window_rows, columns, out=out.view(len(window_rows), columns.shape[1]))
     return values
 

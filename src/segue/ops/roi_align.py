@@ -111,7 +111,7 @@ def _pooled(
     # Here copying the maps into one would take as long as reading them, and so would new memory for all that is read.
     bins = features[0].new_empty(len(boxes), output, output, features[0].shape[1])
     for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
-        for some in (levels == level).nonzero()[:, 0].split(TOGETHER):
+        for some in torch.split((levels == level).nonzero()[:, 0], TOGETHER):
             place = boxes[some], images[some], torch.zeros_like(some)
             bins[some] = _read([feature], [scale], *place, output, sampling, aligned)
     return bins.permute(0, 3, 1, 2)
