@@ -36,6 +36,7 @@ from benchmarks.report import QUICK, as_table, machine
 from segue.drawing import contact_sheet, plot_curves
 from segue.engine.region_predictor import RegionPredictor
 from segue.files import atomic_write
+from segue.memory import keep_memory
 from segue.models.inference import optimise
 from segue.models.region_network import RegionNetwork
 from segue.models.settings import NetworkSettings
@@ -134,8 +135,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny inputs: see that it runs")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     parser.add_argument("--network", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--kept", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.point:
+        if options.kept:
+            keep_memory()
         print(json.dumps(asdict(measure(Point(**json.loads(options.point)), options.network, options.quick))))
         return
     others, plan = OtherWork(), sweeps(options.quick)
@@ -145,9 +149,9 @@ def main() -> None:
         costs = [
             [child(point, network, options.quick) for point in tqdm(sweep.points, desc=sweep.title)] for sweep in plan
         ]
-        memory = beside_torchvision(network, options.quick)
+        memory = [beside_torchvision(network, options.quick), kept_memory(network, options.quick)]
     parts = [QUICK] if options.quick else []
-    parts += [machine(others.share()), *map(section, plan, costs), memory]
+    parts += [machine(others.share()), *map(section, plan, costs), *memory]
     text = "\n".join([PAGE, *parts])
     print(text, end="")
     if options.out:
@@ -157,11 +161,11 @@ def main() -> None:
         draw(plan, costs).save(chart)
 
 
-def child(point: Point, network: Path, quick: bool) -> Cost:
-    """Measured in a process of its own."""
+def child(point: Point, network: Path, quick: bool, kept: bool = False) -> Cost:
+    """Measured in a process of its own, which keeps freed memory if asked."""
     command = [sys.executable, "-m", "benchmarks.growth", "--point", json.dumps(asdict(point))]
     command += ["--network", str(network), *(["--quick"] if quick else [])]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*command, *(["--kept"] if kept else [])], check=True, stdout=subprocess.PIPE, text=True)
     return Cost(**json.loads(done.stdout))
 
 
@@ -309,6 +313,20 @@ def beside_torchvision(network: Path, quick: bool) -> str:
         ("seconds", f"{mine.seconds:.2f}", f"{other.seconds:.2f}", f"{mine.seconds / other.seconds:.2f}"),
     ]
     return f"{head}One picture of {height} × {width}, {mine.regions} and {other.regions} regions.\n\n{as_table(rows)}"
+
+
+def kept_memory(network: Path, quick: bool) -> str:
+    """The same prediction as the command line has it, which keeps freed memory, in turns with one that does not."""
+    point = Point(96, 128) if quick else Point(800, 1216)
+    pairs = [tuple(child(point, network, quick, kept) for kept in (False, True)) for _ in range(1 if quick else 3)]
+    given, kept = zip(*pairs, strict=True)
+    columns = [(median(c.seconds for c in side), median(c.memory for c in side)) for side in (given, kept)]
+    rows = [
+        ("freed memory is", "seconds", "MB"),
+        *((name, f"{s:.2f}", f"{m / 1e6:,.0f}") for name, (s, m) in zip(("given back", "kept"), columns, strict=True)),
+    ]
+    text = f"The command line keeps it (`segue/memory.py`). One picture of {point.height} × {point.width}."
+    return f"## Memory that is kept\n\n{text}\n\n{as_table(rows)}"
 
 
 def draw(plan: Sequence[Sweep], costs: Sequence[Sequence[Cost]]) -> Image.Image:

@@ -30,6 +30,7 @@ from segue.commands import (
     view,
 )
 from segue.errors import SegueError, printable
+from segue.memory import keep_memory
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
     warnings.showwarning = note
+    keep_memory()
     gc.disable()  # importing torch makes two million objects that stay: collecting among them costs half a second
     try:
         arguments.command(arguments)
