@@ -12,9 +12,9 @@ import resource, torch
 from segue.memory import keep_memory
 kept = keep_memory() if {keep} else False
 for _ in range(2):
-    torch.ones(100_000_000, dtype=torch.uint8)
+    torch.ones(400_000_000, dtype=torch.uint8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.ones(100_000_000, dtype=torch.uint8)
+torch.ones(400_000_000, dtype=torch.uint8)
 print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -28,7 +28,7 @@ def test_what_is_freed_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
         said[keep] = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     if said[True][0] == "False":
         pytest.skip("this system has another malloc")
-    assert int(said[True][1]) < 10 < int(said[False][1])
+    assert int(said[True][1]) < int(said[False][1]) / 3
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
