@@ -20,6 +20,7 @@ from segue.ops.taps import fixed_taps, ragged_taps, roi_extent
 
 MOST_TAPS = 1 << 23  # per call with adaptive sampling, to bound the memory
 TOGETHER = 256  # boxes that are read in one go on a CPU
+LARGE = 1 << 23  # numbers in maps that are not copied into one there
 
 
 def assign_levels(
@@ -104,40 +105,38 @@ def _pooled(
     sampling: int,
     aligned: bool,
 ) -> Tensor:
+    sizes, count = [[f.shape[2], f.shape[3]] for f in features], len(features)
     learning = torch.is_grad_enabled() and any(f.requires_grad for f in features)
     if learning or boxes.device.type != "cpu":
-        bins = _read(features, scales, boxes, images, levels, output, sampling, aligned)
-        return bins.permute(0, 3, 1, 2)
-    # Here copying the maps into one would take as long as reading them, and so would new memory for all that is read.
+        place = _place(sizes, len(features[0]), scales, boxes, images, levels, aligned)
+        return _read(_rows(features), place, output, sampling).permute(0, 3, 1, 2)
+    # Here copying large maps into one would take as long as reading them, and so would new memory for all that is read.
+    step = count if sum(f.numel() for f in features) < LARGE else 1
     bins = features[0].new_empty(len(boxes), output, output, features[0].shape[1])
-    for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
-        for some in torch.split((levels == level).nonzero()[:, 0], TOGETHER):
-            place = boxes[some], images[some], torch.zeros_like(some)
-            bins[some] = _read([feature], [scale], *place, output, sampling, aligned)
+    for first in range(0, count, step):
+        here = slice(first, first + step)
+        rows = _rows(features[here])
+        for some in torch.split(((levels >= first) & (levels < first + step)).nonzero()[:, 0], TOGETHER):
+            mine = boxes[some], images[some], levels[some] - first
+            place = _place(sizes[here], len(features[0]), scales[here], *mine, aligned)
+            bins[some] = _read(rows, place, output, sampling)
     return bins.permute(0, 3, 1, 2)
 
 
-def _read(
-    features: list[Tensor],
-    scales: list[float],
-    boxes: Tensor,
-    images: Tensor,
-    levels: Tensor,
-    output: int,
-    sampling: int,
-    aligned: bool,
-) -> Tensor:
-    """(R, P, P, C): the maps of all levels as rows of one table, and every bin a bag of them."""
-    tables = [f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
-    rows = torch.cat(tables) if len(tables) > 1 else tables[0]  # (sum of B H W, C)
-    sizes = [[f.shape[2], f.shape[3]] for f in features]
-    place = _place(sizes, len(features[0]), scales, boxes, images, levels, aligned)
+def _rows(features: list[Tensor]) -> Tensor:
+    """Maps (B, C, H_l, W_l) -> (sum of B H_l W_l, C), a row per pixel."""
+    rows = [f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]) for f in features]
+    return torch.cat(rows) if len(rows) > 1 else rows[0]
+
+
+def _read(rows: Tensor, place: _Place, output: int, sampling: int) -> Tensor:
+    """(R, P, P, C): every bin is a bag of rows."""
     parts = [
         F.embedding_bag(index, rows, offsets, per_sample_weights=weight.to(rows.dtype), mode="sum")
         for index, weight, offsets in _bags(place, output, sampling)
     ]
     bins = torch.cat(parts) if len(parts) > 1 else parts[0]  # (R * P * P, C)
-    return bins.view(len(boxes), output, output, rows.shape[1])
+    return bins.view(len(place.base), output, output, rows.shape[1])
 
 
 _operator = torch.library.custom_op("segue::multilevel_roi_align", _pooled, mutates_args=())
@@ -263,13 +262,14 @@ def _bags(place: _Place, output: int, sampling: int) -> Iterator[Bags]:
 def _fixed_bags(place: _Place, output: int, sampling: int) -> Bags:
     """The same number of taps in every bin: nothing depends on the data but the values."""
     base, start, extent, shape = place
-    y, wy = fixed_taps(start[:, 1], extent[:, 1], shape[:, 0], output, sampling)  # (R, P, 2S)
-    x, wx = fixed_taps(start[:, 0], extent[:, 0], shape[:, 1], output, sampling)
-    first = base[:, None, None] + y * shape[:, 1, None, None]
-    index = first[:, :, None, :, None] + x[:, None, :, None, :]  # (R, P, P, 2S, 2S)
-    weight = wy[:, :, None, :, None] * wx[:, None, :, None, :]
+    both = start.T.flatten(), extent.T.flatten(), shape.flip(1).T.flatten()  # x of all boxes, then y: (2 R,)
+    index, weight = (taps.unflatten(0, (2, -1)) for taps in fixed_taps(*both, output, sampling))  # (2, R, P, 2S)
+    (x, first), (wx, wy) = (index[0], base[:, None, None] + index[1] * shape[:, 1, None, None]), weight
+    # All taps of a bin lie side by side: long rows add and multiply faster than many short ones.
+    x, wx = (taps[:, None, :, None].expand(-1, -1, -1, 2 * sampling, -1).flatten(3) for taps in (x, wx))
+    first, wy = (taps[:, :, None, :, None].expand(-1, -1, -1, -1, 2 * sampling).flatten(3) for taps in (first, wy))
     offsets = torch.arange(len(base) * output**2, device=base.device) * (2 * sampling) ** 2
-    return index.flatten(), weight.flatten(), offsets
+    return (first + x).flatten(), (wy * wx).flatten(), offsets  # of (R, P, P, 4 S S)
 
 
 def _ragged_bags(place: _Place, output: int) -> Bags:
