@@ -6,6 +6,8 @@ torch.export do not look into.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
@@ -74,25 +76,43 @@ def _ranked(keep: Tensor, scores: Tensor) -> Tensor:
 
 def _greedy(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
     """Places (K,) of the boxes that stay, of boxes (N, 4) sorted by group (N,), the best first in each."""
-    n, block = len(boxes), BLOCK if boxes.device.type == "cpu" else BLOCK_ON_DEVICE
+    block = BLOCK if boxes.device.type == "cpu" else BLOCK_ON_DEVICE
     columns = torch.cat([boxes, box_area(boxes)[:, None]], dim=1).T.contiguous()  # (5, N)
-    group_starts = torch.searchsorted(groups, groups[::block].contiguous()).tolist()
-    kept, places, count = torch.empty_like(columns), torch.empty_like(groups), 0
-    for start, group_start in zip(range(0, n, block), group_starts, strict=True):
-        alive = torch.arange(start, min(start + block, n), device=boxes.device)
-        old = alive[groups[alive] == groups[start]]  # only these have rivals in earlier blocks
-        new = alive[len(old) :]
-        first = int(torch.searchsorted(places[:count], group_start))
-        for rivals in torch.split(kept[:, first:count], 2 * block, dim=1):
-            old = old[~_overlaps(rivals, columns[:, old], threshold).any(0)]
-        alive = torch.cat([old, new])
-        conflict = _overlaps(columns[:, alive], columns[:, alive], threshold)
-        conflict &= groups[alive][:, None] == groups[alive]
-        alive = alive[_fixed_point(conflict.triu(1))]
-        end = count + len(alive)
-        kept[:, count:end], places[count:end] = columns[:, alive], alive
+    counts = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
+    kept, places, count, first = torch.empty_like(columns), torch.empty_like(groups), 0, 0
+    for start, end, mixed, fresh in _blocks(counts, block):
+        first = count if fresh else first  # only what stays of the same group is a rival
+        alive = torch.arange(start, end, device=boxes.device)
+        for rivals in torch.split(kept[:, first:count], 2 * block, dim=1) if count > first else ():
+            alive = alive[~_overlaps(rivals, columns[:, alive], threshold).any(0)]
+        some = columns[:, alive]
+        conflict = _overlaps(some, some, threshold).triu_(1)
+        if mixed:
+            conflict &= groups[alive][:, None] == groups[alive]
+        stays = _fixed_point(conflict).nonzero()[:, 0]
+        end = count + len(stays)
+        kept[:, count:end], places[count:end] = some[:, stays], alive[stays]
         count = end
     return places[:count]
+
+
+def _blocks(counts: Sequence[int], block: int) -> Iterator[tuple[int, int, bool, bool]]:
+    """Cut groups of so many boxes into blocks: start, end, whether it has several groups, whether its groups are new.
+
+    A group that is larger than a block has its own; small ones share one.
+    """
+    start = end = groups = 0
+    for count in counts:
+        if groups and end - start + count > block:
+            yield start, end, groups > 1, True
+            start, groups = end, 0
+        end, groups = end + count, groups + 1
+        if count > block:
+            for at in range(start, end, block):
+                yield at, min(at + block, end), False, at == start
+            start, groups = end, 0
+    if groups:
+        yield start, end, groups > 1, True
 
 
 def _overlaps(a: Tensor, b: Tensor, threshold: float) -> Tensor:
