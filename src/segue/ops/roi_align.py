@@ -263,7 +263,7 @@ def _fixed_bags(place: _Place, output: int, sampling: int) -> Bags:
     """The same number of taps in every bin: nothing depends on the data but the values."""
     base, start, extent, shape = place
     both = start.T.flatten(), extent.T.flatten(), shape.flip(1).T.flatten()  # x of all boxes, then y: (2 R,)
-    stacked = (taps.view(2, len(base), output, -1) for taps in fixed_taps(*both, output, sampling))
+    stacked = (taps.view(2, len(base), output, 2 * sampling) for taps in fixed_taps(*both, output, sampling))
     index, weight = stacked  # (2, R, P, 2S)
     (x, first), (wx, wy) = (index[0], base[:, None, None] + index[1] * shape[:, 1, None, None]), weight
     # All taps of a bin lie side by side: long rows add and multiply faster than many short ones.
