@@ -22,6 +22,8 @@ from segue.nn.resnet import BasicBlock, Bottleneck
 Speed = Literal["exact", "fast", "int8"]
 
 MULTIPLYING = nn.Linear, nn.ConvTranspose2d
+WORTHWHILE = 1 << 16
+"""With fewer weights, a layer on a CPU is faster in 32 bits."""
 PARTICULAR = nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d, nn.RNNBase, nn.MultiheadAttention
 """Layers that keep 32 bits, and take nothing else."""
 
@@ -84,12 +86,17 @@ def _inferring(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         return nn.Sequential(*_merged(list(module), dtype))
     if plain(module):
         return fused(module, None, False, dtype)
-    if type(module) in MULTIPLYING:
+    if type(module) in MULTIPLYING and pays(next(module.parameters())):
         module.to(dtype)
     if dtype != torch.float32 and isinstance(module, (*MULTIPLYING, *PARTICULAR)):
         module.register_forward_pre_hook(_in_its_format)
     optimise(module, dtype)
     return module
+
+
+def pays(weight: Tensor) -> bool:
+    """Whether a layer with this weight is faster in 16 bits: on a CPU small ones, as of language models, are slower."""
+    return weight.device.type != "cpu" or weight.numel() >= WORTHWHILE
 
 
 def _in_its_format(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
