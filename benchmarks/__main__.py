@@ -17,6 +17,7 @@ from benchmarks import (
     meshes,
     networks,
     ops,
+    overlap,
     panoptic,
     turntables,
 )
@@ -26,7 +27,7 @@ from benchmarks.timing import Result, compare
 from segue.files import atomic_write
 
 MODULES = (
-    networks, ops, panoptic, evaluation, captions, caption_cost, heads_cost, meshes, mesh_metrics, turntables
+    networks, ops, overlap, panoptic, evaluation, captions, caption_cost, heads_cost, meshes, mesh_metrics, turntables
 )  # fmt: skip
 CASES = {name: case for module in MODULES for name, case in module.CASES.items()}
 SECONDS, SECONDS_QUICK = 20.0, 0.1  # per case; at least five pairs are run, or what the case says

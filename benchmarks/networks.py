@@ -27,7 +27,7 @@ from segue.engine.load import load, load_trained
 from segue.engine.predictor import Predictor
 from segue.engine.region_predictor import RegionPredictor
 from segue.models.batch import Batch
-from segue.models.inference import Speed, number_format, optimise
+from segue.models.inference import Speed, optimise
 from segue.models.region_network import RegionNetwork
 from segue.models.settings import NetworkSettings
 from segue.nn.fpn import PyramidSettings
@@ -39,6 +39,7 @@ from segue.tasks import BOXES, MASKS, Task
 
 CLASSES = Categories.from_names([f"class {i}" for i in range(90)])  # as many as COCO's label map has
 CANDIDATES = 1000  # boxes above the score threshold, before NMS
+BITS: dict[Speed, str] = {"exact": "", "fast": ", in 16 bits against 32", "int8": ", in 8 bits against 32"}
 
 TWINS: dict[str, Callable[..., Any]] = {
     "segue.models.region_network.box_iou": plain.box_iou,
@@ -168,15 +169,15 @@ def limits(settings: NetworkSettings) -> dict[str, float]:
     }
 
 
-def predict(dtype: torch.dtype) -> Callable[[bool], Case]:
-    """A whole prediction, ours in that number format."""
+def predict(speed: Speed) -> Callable[[bool], Case]:
+    """A whole prediction, ours at that speed."""
 
     def make(quick: bool) -> Case:
         size = canvas(quick)
         picture, settings = clouds(size), mask_rcnn(quick)
         network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
-        ours = RegionPredictor("", inference_form(network, dtype), CLASSES, [BOXES, MASKS])
-        text, apart = f"{title(settings)}, {size[0]} × {size[1]}{bits(dtype)}", comparison(dtype)
+        ours = at_speed(network, speed)
+        text, apart = f"{title(settings)}, {size[0]} × {size[1]}{BITS[speed]}", comparison(speed)
         if vision.MISSING:
             trained = RegionPredictor("", network, CLASSES, [BOXES, MASKS])
             return replace(against_plain(text, ours, trained, picture), difference=apart)
@@ -193,25 +194,22 @@ def predict(dtype: torch.dtype) -> Callable[[bool], Case]:
     return make
 
 
-def predict_int8(quick: bool) -> Case:
-    """A whole prediction in 8 bits, against ours in 16; `predict_exact_int8` against ours in 32."""
-    return in_int8(quick, torch.bfloat16)
+def at_speed(network: RegionNetwork, speed: Speed) -> RegionPredictor:
+    """A copy as `segue.load` gives it at that speed."""
+    form = inference_form(network, torch.float32 if speed == "exact" else torch.bfloat16)
+    predictor = RegionPredictor("", form, CLASSES, [BOXES, MASKS])
+    if speed == "int8":
+        to_int8(predictor, [clouds((800, 1216), seed=1)])
+    return predictor
 
 
-def predict_exact_int8(quick: bool) -> Case:
-    return in_int8(quick, torch.float32)
-
-
-def in_int8(quick: bool, other: torch.dtype) -> Case:
+def predict_int8_fast(quick: bool) -> Case:
+    """A whole prediction in 8 bits, against ours in 16."""
     size = canvas(quick)
     picture, settings = clouds(size), mask_rcnn(quick)
     network = random_network(settings, CLASSES, picture, 50 if quick else CANDIDATES)
-    forms = [inference_form(network, dtype) for dtype in (torch.bfloat16, other)]
-    ours, theirs = (RegionPredictor("", form, CLASSES, [BOXES, MASKS]) for form in forms)
-    to_int8(ours, [clouds(size, seed=1)])
-    against = "itself, fast" if other == torch.bfloat16 else "itself, exact"
     text = f"{title(settings)}, {size[0]} × {size[1]}, in 8 bits"
-    return versus(text, against, ours, theirs, picture, 0.0)
+    return versus(text, "itself, fast", at_speed(network, "int8"), at_speed(network, "fast"), picture, 0.0)
 
 
 def versus(text: str, against: str, ours: Predictor, theirs: Predictor, picture: Tensor, threshold: float) -> Case:
@@ -250,23 +248,15 @@ def bundled(name: str, speed: Speed) -> Callable[[bool], Case]:
     def make(quick: bool) -> Case:
         side, picture = own_picture(name, quick)
         ours = load(name, "cpu", speed)
-        dtype = number_format(speed, torch.device("cpu"))
-        text = f"bundled {name}, {side} × {side}{bits(dtype)}"
-        return replace(
-            against_plain(text, ours, load_trained(name), picture, 0.5),
-            difference=comparison(dtype),
-        )
+        text = f"bundled {name}, {side} × {side}{BITS[speed]}"
+        return replace(against_plain(text, ours, load_trained(name), picture, 0.5), difference=comparison(speed))
 
     return make
 
 
-def bits(dtype: torch.dtype) -> str:
-    return "" if dtype == torch.float32 else ", in 16 bits against 32"
-
-
-def comparison(dtype: torch.dtype) -> Callable[[Any, Any], str]:
+def comparison(speed: Speed) -> Callable[[Any, Any], str]:
     """What is said of the results: in 16 bits random weights amplify rounding, so that only trained ones tell."""
-    return alike if dtype == torch.float32 else lambda ours, theirs: "see speeds.md for AP"
+    return alike if speed == "exact" else lambda ours, theirs: "see speeds.md for AP"
 
 
 def against_plain(text: str, ours: Predictor, trained: Predictor, picture: Tensor, threshold: float = 0.0) -> Case:
@@ -305,7 +295,7 @@ def _found(result: Any) -> tuple[Tensor, Tensor, Tensor]:
     return result["boxes"], result["labels"] - 1, result["masks"][:, 0] >= 0.5
 
 
-def training(dtype: torch.dtype) -> Callable[[bool], Case]:
+def training(speed: Speed) -> Callable[[bool], Case]:
     """Forward, backward and an SGD step on two pictures with twenty objects each, ours in mixed precision if asked."""
 
     def make(quick: bool) -> Case:
@@ -313,7 +303,7 @@ def training(dtype: torch.dtype) -> Callable[[bool], Case]:
         pictures = torch.stack([clouds((side, side), seed) for seed in range(2)])
         network = random_network(settings, CLASSES, pictures[0], 50).train()
         batch = make_batch(network, pictures, 2 if quick else 20)
-        text = f"{title(settings)}, 2 × {side} × {side}{bits(dtype)}"
+        text = f"{title(settings)}, 2 × {side} × {side}{BITS[speed]}"
         if vision.MISSING:
             twin = training_step(plain_network(network))
 
@@ -330,6 +320,7 @@ def training(dtype: torch.dtype) -> Callable[[bool], Case]:
                 return step([p.float() / 255 for p in pictures], targets(batch))
 
             against, apart = "torchvision", other_samples
+        dtype = torch.float32 if speed == "exact" else torch.bfloat16
         ours = training_step(network.to(memory_format=torch.channels_last), dtype)
         channels_last = batch.to(torch.device("cpu"), channels_last=True)
         return Case(text, against, lambda: ours(channels_last), theirs, apart)
@@ -378,17 +369,17 @@ def training_step(network: nn.Module, dtype: torch.dtype = torch.float32) -> Cal
 
 
 CASES: dict[str, Callable[[bool], Case]] = {
-    "predict": predict(torch.float32),
-    "predict_fast": predict(torch.bfloat16),
-    "predict_int8": predict_int8,
-    "predict_exact_int8": predict_exact_int8,
+    "predict": predict("exact"),
+    "predict_fast": predict("fast"),
+    "predict_int8": predict("int8"),
+    "predict_int8_fast": predict_int8_fast,
     "nuclei": bundled("nuclei", "exact"),
     "nuclei_fast": bundled("nuclei", "fast"),
     "nuclei_int8": bundled_int8("nuclei", "fast"),
     "toybox": bundled("toybox", "exact"),
     "toybox_fast": bundled("toybox", "fast"),
     "toybox_int8": bundled_int8("toybox", "fast"),
-    "training": training(torch.float32),
-    "training_mixed": training(torch.bfloat16),
+    "training": training("exact"),
+    "training_mixed": training("fast"),
 }
 """By name: called with ``quick``, it makes the network and the two sides."""

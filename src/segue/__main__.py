@@ -1,6 +1,6 @@
 """`python -m segue` is the command `segue`."""
 
-from segue.cli import main
+from segue.cli import run
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run())

@@ -35,11 +35,16 @@ from segue.memory import keep_memory
 Command = Callable[[argparse.Namespace], None]
 
 
+def run() -> int:
+    """The command `segue`, which has a process of its own; returns the exit code."""
+    keep_memory()
+    return main()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = parser().parse_args(argv)
     warnings.showwarning = note
-    keep_memory()
     gc.disable()  # importing torch makes two million objects that stay: collecting among them costs half a second
     try:
         arguments.command(arguments)

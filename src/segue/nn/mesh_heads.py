@@ -73,7 +73,7 @@ class GraphConv(nn.Module):
     def forward(self, values: Tensor, around: Neighbours) -> Tensor:
         """Values (V, C) of vertices and their neighbours -> (V, outputs)."""
         own: Tensor = self.own(values)
-        return own + neighbour_sum(self.others(values), around)
+        return own.add_(neighbour_sum(self.others(values), around))
 
 
 class Stage(nn.Module):
@@ -102,10 +102,10 @@ class Stage(nn.Module):
         """Meshes of objects with features (N, C, S, S), and their vertices' values (V, hidden) -> both anew."""
         places = meshes.vertices
         seen = vert_align(features, places[:, :2], meshes.vertex_owner)
-        x = F.relu(self.bottleneck(seen))
+        x = self.bottleneck(seen).relu_()
         x = torch.cat([*([] if before is None else [before]), x, places.to(x)], 1)
         for layer in self.graph:
-            values = F.relu(layer(x, around))
+            values = layer(x, around).relu_()
             x = torch.cat([values, places.to(values)], 1)
         return meshes.with_vertices(places + self.offset(x).tanh().float()), values
 
