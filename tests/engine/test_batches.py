@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import segue
 from segue.data.images import read_image
-from segue.engine.batches import Batch, in_order, pictures_at_once, pixels_at_once
+from segue.engine.batches import Batch, in_order, pictures_at_once, room_for
 from segue.engine.predictor import Predictor
 from segue.errors import ImageError, UsageError
 from segue.structures import Categories, Category, Regions, Scene
@@ -50,17 +50,23 @@ class Counter(Predictor):
     [((10, 10), 400, 4), ((10, 10), 499, 4), ((10, 10), 99, 1), ((10, 10), 0, 1), ((1, 1), 10**9, 16)],
 )
 def test_how_many_pictures_of_a_size(size: tuple[int, int], pixels: int, count: int) -> None:
-    assert pictures_at_once(size, pixels) == count
+    assert pictures_at_once(size, 16, pixels) == count
 
 
 def test_a_gpu_takes_a_share_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the free memory is twice the pictures; what is in use does not count."""
+    """Twice the free memory is twice the pictures; one always goes."""
     counts = []
     for gigabytes in (4, 8):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=gigabytes * 10**9: (free, 80 * 10**9))
-        counts.append(pixels_at_once(torch.device("cuda", 0)) / (800 * 1216))
-    assert 1 <= counts[0] < 4
-    assert counts[1] == pytest.approx(2 * counts[0], rel=1e-3)
+        counts.append(room_for("auto", torch.device("cuda", 0)).count((256, 512)))
+    assert counts == [7, 14]
+    assert room_for("auto", torch.device("cuda", 0)).count((64, 64)) == 16
+    assert room_for("auto", torch.device("cuda", 0)).count((20_000, 30_000)) == 1
+
+
+def test_a_cpu_takes_few_small_pictures_and_large_ones_alone() -> None:
+    room = room_for("auto", torch.device("cpu"))
+    assert [room.count((side, side)) for side in (64, 256, 362, 512)] == [4, 4, 2, 1]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, "auto"])
@@ -97,7 +103,9 @@ def test_a_stream_asks_for_what_it_needs(batch: int, seed: int) -> None:
         assert asked <= place + batch
 
 
-def test_memory_that_has_no_room_for_a_batch_takes_halves_from_then_on() -> None:
+def test_memory_that_has_no_room_for_a_batch_takes_halves_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+    monkeypatch.setattr(Counter, "device", torch.device("cuda", 0))
     model = Counter(memory=3)
     found = [scene.file for _, scene in model.look(pictures("C" * 40), batch="auto")]
     assert found == [str(place) for place in range(40)]

@@ -12,58 +12,59 @@ from torch import Tensor
 from segue.errors import UsageError
 
 Batch = int | Literal["auto"]
-"""Pictures of equal size that go through the network together; ``auto`` leaves their number to `Room`."""
+"""Pictures of equal size that go through the network together; ``auto`` leaves their number to `room_for`."""
 
-MOST = 16  # pictures
-PIXELS_ON_CPU = 4 * 256 * 256  # more at once is no faster: docs/speeds.md
-BYTES_PER_PIXEL = 2048  # on a GPU, of what a ResNet-50 with a pyramid holds at once: 1,400, and some more
+ON_CPU = 4, 4 * 256 * 256  # pictures and their pixels: more at once is no faster, large ones slower (docs/speeds.md)
+ON_GPU = 16
+BYTES_PER_PIXEL = 2048  # on a GPU: a ResNet-50 with a pyramid and its heads holds 1,400 at once
 
 Size = tuple[int, int]
 R = TypeVar("R")
 
 
-def pictures_at_once(size: Size, pixels: int) -> int:
-    """How many pictures of ``size`` (height, width) may have ``pixels`` together: from 1 to 16."""
-    return min(max(pixels // (size[0] * size[1]), 1), MOST)
-
-
-def pixels_at_once(device: torch.device) -> int:
-    """Of all pictures in the network together: what half of the free memory of a GPU takes, elsewhere what pays."""
-    if device.type != "cuda":
-        return PIXELS_ON_CPU
-    free, _ = torch.cuda.mem_get_info(device)
-    return free // 2 // BYTES_PER_PIXEL
+def pictures_at_once(size: Size, pictures: int, pixels: int) -> int:
+    """How many pictures of ``size`` (height, width): with so many ``pixels`` together, from 1 to ``pictures``."""
+    return min(max(pixels // (size[0] * size[1]), 1), pictures)
 
 
 @dataclass
 class Room:
-    """How many pictures of a size go together.
+    """What may be in the network at once.
 
     Attributes:
-        batch: this many, or as `pictures_at_once` says.
-        pixels: of all together, for ``auto``.
+        pictures: at most.
+        pixels: of all together, or None for any number; one picture always has room.
+    """
+
+    pictures: int
+    pixels: int | None = None
+
+    def count(self, size: Size) -> int:
+        """Of pictures that the network sees in ``size`` (height, width)."""
+        return self.pictures if self.pixels is None else pictures_at_once(size, self.pictures, self.pixels)
+
+    def halve(self, size: Size, count: int) -> bool:
+        """Make do with half of ``count`` pictures of ``size``; False where their number is fixed or 1."""
+        if self.pixels is None or count == 1:
+            return False
+        self.pixels = size[0] * size[1] * (count // 2)
+        return True
+
+
+def room_for(batch: Batch, device: torch.device) -> Room:
+    """For so many pictures; or for ``auto`` what pays on a CPU, what half of the free memory takes on a GPU.
 
     Raises:
         UsageError: ``batch`` is neither.
     """
-
-    batch: Batch
-    pixels: int
-
-    def __post_init__(self) -> None:
-        if self.batch != "auto" and not (isinstance(self.batch, int) and self.batch >= 1):
-            raise UsageError(f"a batch of {self.batch} pictures", cure="use auto, or 1 or more")
-
-    def count(self, size: Size) -> int:
-        """Of pictures that the network sees in ``size`` (height, width)."""
-        return pictures_at_once(size, self.pixels) if self.batch == "auto" else self.batch
-
-    def halve(self, size: Size, count: int) -> bool:
-        """For ``auto``, make do with half of ``count`` pictures of ``size``; False where there is nothing to halve."""
-        if self.batch != "auto" or count == 1:
-            return False
-        self.pixels = size[0] * size[1] * (count // 2)
-        return True
+    if isinstance(batch, int) and batch >= 1:
+        return Room(batch)
+    if batch != "auto":
+        raise UsageError(f"a batch of {batch} pictures", cure="use auto, or 1 or more")
+    if device.type != "cuda":
+        return Room(*ON_CPU)
+    free, _ = torch.cuda.mem_get_info(device)
+    return Room(ON_GPU, free // 2 // BYTES_PER_PIXEL)
 
 
 def by_size(

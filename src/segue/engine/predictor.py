@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from segue.data.images import read_image, to_tensor
 from segue.data.inputs import is_video
 from segue.data.video import named_frames
-from segue.engine.batches import Batch, Room, by_size, in_order, pixels_at_once
+from segue.engine.batches import Batch, Room, by_size, in_order, room_for
 from segue.errors import ImageError, UsageError
 from segue.nn.conventions import SEGUE
 from segue.nn.normalise import shown_size
@@ -168,7 +168,7 @@ class Predictor(ABC):
             UsageError: ``batch`` is neither ``auto`` nor 1 or more.
             ImageError: memory has no room for what the network makes of a picture.
         """
-        room = Room(batch, pixels_at_once(self.device) if batch == "auto" else 0)
+        room = room_for(batch, self.device)
 
         def numbered() -> Iterator[tuple[int, tuple[Tensor, Scene]]]:
             for chunk in by_size(pictures, lambda size: room.count(self._shown(size))):
