@@ -14,7 +14,7 @@ from segue.errors import UsageError
 Batch = int | Literal["auto"]
 """Pictures of equal size that go through the network together; ``auto`` leaves their number to `room_for`."""
 
-ON_CPU = 4, 4 * 256 * 256  # pictures and their pixels: more at once is no faster, large ones slower (docs/speeds.md)
+ON_CPU = 4, 4 * 256 * 256  # pictures and their pixels: beyond, nothing is gained for sure (docs/speeds.md)
 ON_GPU = 16
 BYTES_PER_PIXEL = 2048  # on a GPU: a ResNet-50 with a pyramid and its heads holds 1,400 at once
 
