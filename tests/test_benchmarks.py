@@ -11,6 +11,7 @@ import torch
 from hotcoco import COCO
 
 from benchmarks import (
+    batches,
     caption_cost,
     evaluation,
     growth,
@@ -28,6 +29,7 @@ from benchmarks import (
 from benchmarks.__main__ import main
 from benchmarks.timing import Case, Result, compare, difference
 from segue import ops as segue_ops
+from segue.engine.load import load
 from segue.metrics.coco_ap import Kind, evaluate_coco_json
 from segue.structures import Masks
 
@@ -136,6 +138,13 @@ def test_turntables_look_the_same_as_frame_by_frame() -> None:
     ours, theirs = case.ours(), case.theirs()
     assert (ours != ours[0, 0, 0]).any(dim=3).flatten(1).any(dim=1).all()
     assert case.difference(ours, theirs).startswith("0 of 4,608 pixels")
+
+
+def test_batches_show_the_same_objects() -> None:
+    for _, case in batches.cases(load("nuclei", "cpu"), quick=True):
+        apart = case.difference(case.ours(), case.theirs())
+        assert "other counts" not in apart
+        assert 0 <= float(apart) < 1e-4
 
 
 def test_both_sides_are_run_in_turns() -> None:

@@ -112,6 +112,24 @@ def test_threshold(run: Run, photos: Path, model_file: Path, tmp_path: Path) -> 
     assert len(regions) == int((scores >= middle).sum()) < len(scores)
 
 
+def test_sizes_in_turns_keep_their_order_and_their_overlays(
+    run: Run, photos: Path, model_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    sizes = [(96, 64), (64, 96), (96, 64), (32, 32), (64, 96), (96, 64)]
+    with Image.open(photos / "cells_000.png") as image:
+        for number, size in enumerate(sizes):
+            image.crop((0, 0, *size)).save(folder / f"{number}.png")
+    run("predict", folder, "--model", model_file, "--out", tmp_path / "out", "--batch", "auto", *LOW)
+    scenes = json.loads((tmp_path / "out" / "scenes.json").read_text())["scenes"]
+    assert [Path(scene["file"]).name for scene in scenes] == [f"{number}.png" for number in range(len(sizes))]
+    assert [(scene["width"], scene["height"]) for scene in scenes] == sizes
+    for scene, size in zip(scenes, sizes, strict=True):
+        with Image.open(tmp_path / "out" / scene["overlay"]) as overlay:
+            assert overlay.size == size
+
+
 def test_a_video_gives_a_scene_per_frame_and_an_overlay_video(run: Run, model_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     clips = [tmp_path / "clip.mp4", tmp_path / "more" / "clip.mp4"]

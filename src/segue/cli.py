@@ -132,7 +132,7 @@ def add_predict(commands: Commands) -> None:
     add("--threshold", type=unit_interval, default=0.5, help="lowest score that is kept (default: 0.5)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_speed(add)
-    add("--batch", type=positive, default=1, help="images of equal size to look at together (default: 1)")
+    add("--batch", type=batch, default=1, help="images of equal size to look at together, or auto (default: 1)")
     add("--tile", type=positive, metavar="PX", help="look at large images in tiles of this side")
     add("--page", action="store_true", help="write page.html with a switch for each task (captions, meshes: always)")
     add_pixel_options(add)
@@ -281,6 +281,11 @@ def processes(text: str) -> int | None:
     if text != "auto" and (not text.isdigit() or int(text) < 1):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 1")
     return None if text == "auto" else int(text)
+
+
+def batch(text: str) -> int | str:
+    """A whole number from 1, or auto."""
+    return processes(text) or text
 
 
 def positive(text: str) -> int:

@@ -14,6 +14,7 @@ from segue.data.images import read_image, to_pil, to_tensor
 from segue.data.inputs import find_inputs, is_video
 from segue.data.video import frame_count, frame_rate, is_ours, named_frames, write_video
 from segue.engine.ahead import ahead
+from segue.engine.batches import Batch
 from segue.engine.output import SceneWriter
 from segue.engine.page import PageWriter
 from segue.engine.picture import draw, overlay
@@ -29,13 +30,13 @@ class PredictOptions:
 
     Attributes:
         threshold: detections with a lower score are left out.
-        batch: pictures of equal size that go through the network together, where there are no tiles.
+        batch: pictures of equal size that go through the network together, where there are no tiles; or ``auto``.
         tile: side of the tiles for large pictures, or None.
         page: write page.html, whatever the tasks; else where one of them has a section of its own.
     """
 
     threshold: float = 0.5
-    batch: int = 1
+    batch: Batch = 1
     tile: int | None = None
     page: bool = False
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +19,10 @@ from torch import Tensor, nn
 from segue.data.images import read_image, to_tensor
 from segue.data.inputs import is_video
 from segue.data.video import named_frames
+from segue.engine.batches import Batch, Room, by_size, in_order, room_for
 from segue.errors import ImageError, UsageError
+from segue.nn.conventions import SEGUE
+from segue.nn.normalise import shown_size
 from segue.structures import Categories, Scene
 from segue.tasks import PixelTask, Task
 
@@ -121,7 +122,7 @@ class Predictor(ABC):
         return chosen
 
     def predict(
-        self, pictures: Picture | Sequence[Picture] | Iterator[Picture], threshold: float = 0.5, batch: int = 1
+        self, pictures: Picture | Sequence[Picture] | Iterator[Picture], threshold: float = 0.5, batch: Batch = 1
     ) -> Any:
         """Scenes of pictures: one for one picture, a list for a list, and as of `stream` for a generator or a video.
 
@@ -129,7 +130,8 @@ class Predictor(ABC):
             pictures: a path, PIL image, (H, W, 3) RGB or (H, W) array, (3, H, W) uint8 tensor, a list or a generator of
                 these, or the path of a video.
             threshold: detections with a lower score are left out.
-            batch: pictures of equal size that go through the network together.
+            batch: pictures of equal size that go through the network together; ``auto`` takes as many as pay on a CPU,
+                as there is room for on a GPU. The scenes come in order, the first after twice as many pictures at most.
 
         Raises:
             ImageError: a file is not a readable picture or video.
@@ -142,9 +144,9 @@ class Predictor(ABC):
         return next(self.stream([pictures], threshold, batch))  # type: ignore[list-item]
 
     def stream(
-        self, pictures: Iterable[Picture] | str | Path, threshold: float = 0.5, batch: int = 1
+        self, pictures: Iterable[Picture] | str | Path, threshold: float = 0.5, batch: Batch = 1
     ) -> Iterator[Scene]:
-        """One Scene after the other, in order, with only a batch of pictures in memory.
+        """One Scene after the other, in order, with only a batch or two of pictures in memory.
 
         Args:
             pictures: as of `predict`, of any number: those of a generator are asked for as scenes are. A path is that
@@ -158,21 +160,46 @@ class Predictor(ABC):
         return (scene for _, scene in self.look(_decoded(pictures), threshold, batch))
 
     def look(
-        self, pictures: Iterable[tuple[Tensor, str | None]], threshold: float = 0.5, batch: int = 1
+        self, pictures: Iterable[tuple[Tensor, str | None]], threshold: float = 0.5, batch: Batch = 1
     ) -> Iterator[tuple[Tensor, Scene]]:
         """Decoded pictures (3, H, W) uint8 with their files -> each with its scene, in order.
 
         Raises:
-            UsageError: ``batch`` is below 1.
+            UsageError: ``batch`` is neither ``auto`` nor 1 or more.
             ImageError: memory has no room for what the network makes of a picture.
         """
-        if batch < 1:
-            raise UsageError(f"a batch of {batch} pictures", cure="use 1 or more")
-        for _, group in groupby(pictures, key=lambda picture: picture[0].shape):
-            while chunk := list(islice(group, batch)):
-                with _enough_memory(chunk[0][1]):
-                    scenes = self.scenes(chunk, threshold)
-                yield from zip([pixels for pixels, _ in chunk], scenes, strict=True)
+        room = room_for(batch, self.device)
+
+        def numbered() -> Iterator[tuple[int, tuple[Tensor, Scene]]]:
+            for chunk in by_size(pictures, lambda size: room.count(self._shown(size))):
+                scenes = self._together([(pixels, file) for _, pixels, file in chunk], threshold, room)
+                yield from ((place, (pixels, scene)) for (place, pixels, _), scene in zip(chunk, scenes, strict=True))
+
+        return in_order(numbered())
+
+    def _shown(self, size: tuple[int, int]) -> tuple[int, int]:
+        """About the size in which the network sees a picture: conventions differ by a pixel."""
+        return shown_size(size, self.resize, SEGUE)
+
+    def _together(self, pictures: Sequence[tuple[Tensor, str | None]], threshold: float, room: Room) -> list[Scene]:
+        """The scenes of pictures of one size; of fewer at a time where memory is too small and ``room`` gives way.
+
+        Raises:
+            ImageError: memory is too small for them; it names the first.
+        """
+        size = self._shown((pictures[0][0].shape[1], pictures[0][0].shape[2]))
+        most = room.count(size)
+        if len(pictures) > most:
+            return self._together(pictures[:most], threshold, room) + self._together(pictures[most:], threshold, room)
+        try:
+            return self.scenes(pictures, threshold)
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
+                raise
+            if not room.halve(size, len(pictures)):
+                what = "memory has no room for what the network makes of it"
+                raise ImageError(what, where=pictures[0][1], cure="use --tile 512 or a smaller --batch") from error
+        return self._together(pictures, threshold, room)  # not in the handler: its error holds what filled the memory
 
 
 def pick_device(name: str) -> torch.device:
@@ -189,18 +216,6 @@ def pick_device(name: str) -> torch.device:
 
 def _is_video(pictures: Any) -> bool:
     return isinstance(pictures, str | Path) and is_video(pictures)
-
-
-@contextmanager
-def _enough_memory(file: str | None) -> Iterator[None]:
-    """Memory that runs out inside is an `ImageError` that names the first picture of those in the network."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
-            raise
-        what, cure = "memory has no room for what the network makes of it", "use --tile 512 or a smaller --batch"
-        raise ImageError(what, where=file, cure=cure) from error
 
 
 def _decoded(pictures: Any) -> Iterator[tuple[Tensor, str | None]]:
