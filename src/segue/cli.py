@@ -236,6 +236,7 @@ def add_export(commands: Commands) -> None:
     add = add_command(commands, "export", export, "write a model as a file that runs without Segue").add_argument
     add("--model", required=True, help="a zoo name, a .safetensors file or a run folder")
     add("--format", choices=("onnx",), default="onnx", help="of the file (default: onnx)")
+    add("--speed", choices=("exact",), default="exact", help="the file multiplies in 32 bits (default: exact)")
     add("--out", type=Path, required=True, metavar="FILE.onnx", help="the file")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -13,9 +15,11 @@ import torch
 
 import segue
 from segue.engine.load import load_trained
+from segue.engine.region_predictor import RegionPredictor
 from segue.errors import UsageError
 from segue.export import onnx_file
 from segue.export.check import Differences, Session
+from segue.models.inference import Speed
 from segue.models.one_graph import RegionGraph
 
 
@@ -107,17 +111,65 @@ def test_strict_export_gives_the_same(model_file: Path) -> None:
         torch.testing.assert_close(found[name], values)
 
 
-def test_refusals(tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals(refused: Callable[..., str]) -> None:
     assert "an ONNX file ends in .onnx" in refused("export", "--model", "nuclei", "--out", "x.bin")
     assert "invalid choice: 'tflite'" in refused("export", "--model", "nuclei", "--format", "tflite", "--out", "x.onnx")
     assert "unknown model 'nuclie'" in refused("export", "--model", "nuclie", "--out", "x.onnx")
     assert "unknown model 'nuclei+toybox'" in refused("export", "--model", "nuclei+toybox", "--out", "x.onnx")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot write" in refused("export", "--model", "nuclei", "--out", tmp_path / "file" / "x.onnx")
-    monkeypatch.setattr(onnx_file, "version", lambda name: "1.2.3")
-    line = refused("export", "--model", "nuclei", "--out", "x.onnx")
-    assert "onnx 1.2.3 is older than 1.18" in line
-    assert "segue[export]" in line
+    below, folder = tmp_path / "file" / "x.onnx", tmp_path / "y.onnx"
+    folder.mkdir()
+    line = refused("export", "--model", "nuclei", "--out", below)
+    assert f"{below}: cannot write" in line
+    assert "choose another place" in line
+    assert f"{folder}: is a folder; name a file" in refused("export", "--model", "nuclei", "--out", folder)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_package_that_is_too_old(
+    package: str, tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "version", lambda name: "0.1.19" if name == package else "99.0")
+    line = refused("export", "--model", "nuclei", "--out", tmp_path / "x.onnx")
+    oldest = ".".join(map(str, onnx_file.NEEDED[package]))
+    assert f"segue export: {package} 0.1.19 is older than {oldest}; pip install 'segue[export]'" in line
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_what_is_needed_is_what_the_extra_installs() -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    asked = dict(text.split(">=") for text in extras["optional-dependencies"]["export"])
+    assert {name: tuple(map(int, asked[name].split("."))) for name in onnx_file.NEEDED} == onnx_file.NEEDED
+
+
+@pytest.mark.filterwarnings("ignore:this processor")
+@pytest.mark.parametrize("speed", ["exact", "fast", "int8"])
+def test_a_network_in_its_form_for_inference(speed: Speed, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.onnx"
+    predictor = segue.load(model_file, "cpu", speed, list(pictures(1, 96, 96)) if speed == "int8" else None)
+    with pytest.raises(UsageError, match=r"tiny: .*cannot be exported; take that of .*load_trained"):
+        onnx_file.export_onnx(predictor, out)
+    assert not out.exists()
+
+
+def test_the_file_multiplies_in_32_bits(refused: Callable[..., str]) -> None:
+    for speed in ("fast", "int8"):
+        line = refused("export", "--model", "nuclei", "--out", "x.onnx", "--speed", speed)
+        assert f"--speed: invalid choice: '{speed}'" in line
+        assert line.endswith("see segue export --help")
+
+
+def test_captions_that_the_model_searches_with_beams_are_announced() -> None:
+    predictor = load_trained("toybox")
+    assert isinstance(predictor, RegionPredictor)
+    assert predictor.captions is not None
+    onnx_file.warn_of_beams(predictor)  # the bundled model takes the likeliest word, as the file does
+    predictor.captions.settings = replace(predictor.captions.settings, beams=3)
+    with pytest.warns(UserWarning, match="captions follow 3 beams in the model"):
+        onnx_file.warn_of_beams(predictor)
 
 
 def test_a_graph_that_gives_something_else_is_not_written(

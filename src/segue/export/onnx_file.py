@@ -22,6 +22,7 @@ from segue.engine.semantic_predictor import SemanticPredictor
 from segue.errors import UsageError, printable
 from segue.export.check import Differences, differences
 from segue.files import atomic_file, cannot_write
+from segue.models.inference import is_optimised
 from segue.models.one_graph import RegionGraph, SemanticGraph
 
 OPSET = 18
@@ -47,6 +48,7 @@ def export_onnx(predictor: Predictor, path: Path) -> tuple[Differences, list[str
     """
     check_place(path)
     graph = graph_of(predictor)
+    warn_of_beams(predictor)
     with atomic_file(path) as file:  # which fails at once, before the work, where the place cannot be written
         model, outputs = traced(graph, predictor.name)
         found = differences(graph, serialised(model), predictor)
@@ -82,12 +84,26 @@ def graph_of(predictor: Predictor) -> nn.Module:
         raise UsageError(
             f"{weights / 1e9:.1f} GB of weights", where=predictor.name, cure="ONNX files hold less than 2 GB"
         )
+    if is_optimised(predictor.network):
+        what, cure = (
+            "a network in its form for inference cannot be exported",
+            "take that of segue.engine.load.load_trained",
+        )
+        raise UsageError(what, where=predictor.name, cure=cure)
     if isinstance(predictor, RegionPredictor):
         return RegionGraph(predictor.network)
     if isinstance(predictor, SemanticPredictor):
         return SemanticGraph(predictor.network)
     kind = "several models joined" if "+" in predictor.name else "a DenseCap model"
     raise UsageError(f"{kind} cannot be exported", where=predictor.name, cure="export a region or semantic network")
+
+
+def warn_of_beams(predictor: Predictor) -> None:
+    """Say so where the model searches its sentences with beams: `tensors` of captions are searched greedily."""
+    captions = predictor.captions if isinstance(predictor, RegionPredictor) else None
+    if captions is not None and captions.settings.beams > 1:
+        said = f"captions follow {captions.settings.beams} beams in the model, and the likeliest word in the file"
+        warnings.warn(f"{said}: some will differ", stacklevel=3)
 
 
 def traced(graph: nn.Module, name: str) -> tuple[Any, list[str]]:

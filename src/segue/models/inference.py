@@ -77,6 +77,11 @@ def optimise(network: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         network.register_module(name, _inferring(child, dtype))
 
 
+def is_optimised(network: nn.Module) -> bool:
+    """Whether `optimise` was here, at whatever speed: its layers can be neither trained nor exported."""
+    return any(isinstance(module, FusedConv) for module in network.modules())
+
+
 def _inferring(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The form of one module."""
     if isinstance(module, BasicBlock | Bottleneck) and all(folds(norm) for _, norm in pairs_of(module)):
