@@ -5,4 +5,4 @@ import { open } from "./segue.mjs";
 const [model, picture, width, height, threshold = "0.5"] = process.argv.slice(2);
 const find = await open(await readFile(model));
 const objects = await find(await readFile(picture), Number(width), Number(height), Number(threshold));
-console.log(JSON.stringify(objects.map(({ box, score, label }) => ({ box, score, label }))));
+console.log(JSON.stringify(objects.map(({ mask, ...others }) => others)));
