@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from segue.engine.fine_tuning import Fit, start_from
-from segue.engine.recipe import check_network, check_recipe, read_recipe
+from segue.engine.recipe import check_network, check_recipe, read_recipe, tasks_of
 from segue.errors import RecipeError
 from segue.models import zoo
 from segue.models.download import WebFile
@@ -169,3 +170,22 @@ def test_the_example_recipe_wants_what_torchvision_s_weights_have() -> None:
     assert (recipe.network.conventions, recipe.network.backbone.depth) == ("torchvision", 50)
     assert recipe.network.backbone.norm == "frozen"
     assert recipe.augmentation.resize == (800, 1333)
+
+
+@pytest.mark.parametrize("page", ["captions.md", "meshes.md"])
+def test_the_recipe_of_a_page_keeps_all_that_it_freezes(page: str) -> None:
+    """Its weights have every tensor of the frozen parts, in networks that mean the same by them."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    block = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "weights:" in block)
+    values = yaml.safe_load(block)
+    if "captions" in values["network"]["tasks"]:
+        values["network"]["tasks"]["captions"]["words"] = ["a", "word"]  # which training fills
+    recipe = check_recipe(values, page)
+    file = read_model(zoo.find_model(str(recipe.weights)))
+    categories = Categories.from_json(file.categories)
+    fit = start_from(RegionNetwork(recipe.network, categories, tasks_of(recipe)), recipe, categories)
+    assert fit.differences == []
+    assert list(recipe.network.proposals.sizes) == file.network["proposals"]["sizes"]
+    frozen = tuple(f"{part}." for part in recipe.training.freeze)
+    assert frozen
+    assert not [name for name in (*fit.reshaped, *fit.missing) if name.startswith(frozen)]

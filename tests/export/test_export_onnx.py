@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import segue
+from segue.data.images import to_pil
 from segue.engine.load import load_trained
 from segue.engine.region_predictor import RegionPredictor
 from segue.errors import UsageError
@@ -78,6 +79,25 @@ def test_the_file_is_standard_and_says_what_it_is(nuclei: Path) -> None:
     compared = json.loads(said["segue.differences"])
     assert compared["pictures"] >= 4
     assert 0 < compared["scores"] <= 1e-4
+
+
+def test_the_program_of_the_page(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/export.md, "In Python, without Segue or PyTorch"."""
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "toybox.onnx").symlink_to(nuclei)
+    image = pictures(1, 128, 160, seed=4)[0]
+    to_pil(image).save(tmp_path / "scene.png")
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    printed = capsys.readouterr().out.splitlines()
+    regions = segue.load("nuclei", "cpu").predict(image, threshold=0.5).regions
+    assert regions.masks is not None
+    areas = [int(line.split()[-2]) for line in printed]
+    assert all(line.startswith("nucleus 0.") and line.endswith(" pixels") for line in printed)
+    assert areas == pytest.approx(regions.masks.area.tolist(), rel=0.1, abs=8)
 
 
 def test_more_objects_than_slots(model_file: Path) -> None:
