@@ -1,5 +1,6 @@
 """One model asked by several threads at once: the very scenes that it gives one after the other."""
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+import trimesh
 from torch import Tensor
 
 import segue
 from segue.data.cells import write_cells
 from segue.data.images import read_image
+from segue.data.mesh_files import read_mesh
 from segue.data.toybox.write import Order, write_toybox
 
 THREADS = 4
@@ -84,9 +87,17 @@ def test_a_model_loaded_by_several_at_once(pictures: dict[str, list[Path]]) -> N
         assert_equal(other, first)
 
 
-def test_reading_leaves_the_filters_of_warnings_as_they_were(pictures: dict[str, list[Path]]) -> None:
-    """`warnings.catch_warnings` of several threads at once, left in another order, would."""
-    before = list(warnings.filters)
-    path = pictures["nuclei"][0]
-    at_once(lambda _: [read_image(path) for _ in range(20)], THREADS)
+def test_reading_leaves_the_filters_of_warnings_as_they_were(pictures: dict[str, list[Path]], tmp_path: Path) -> None:
+    """`warnings.catch_warnings` of several threads at once, left in another order, would. So would trimesh's log."""
+    log, before = trimesh.util.log, list(warnings.filters)
+    picture, mesh = pictures["nuclei"][0], tmp_path / "box.off"
+    trimesh.creation.box().export(mesh)
+    assert not log.disabled
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads take turns more often
+    try:
+        at_once(lambda i: [read_image(picture) if (i + n) % 2 else read_mesh(mesh) for n in range(40)], THREADS)
+    finally:
+        sys.setswitchinterval(interval)
     assert list(warnings.filters) == before
+    assert not log.disabled

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from segue.data.quiet import without_warnings
 from segue.errors import ImageError, UsageError
 
 MAX_PIXELS = 178_956_970
@@ -39,9 +38,6 @@ UPRIGHT = {
 """What to do with the stored pixels for each EXIF orientation (Exif 2.32, section 4.6.4 A); 1 is upright."""
 
 Path_ = str | os.PathLike[str]
-
-_ONE_AT_A_TIME = threading.RLock()
-"""Filters of warnings are the process's: two threads that set them aside at once may leave them aside for good."""
 
 
 def read_image(path: Path_) -> Tensor:
@@ -214,11 +210,9 @@ def _opened(path: Path_) -> Iterator[Image.Image]:
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]  # not every build of Pillow has all
     try:
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # size is checked here, and odd metadata does not concern anyone
-            with Image.open(path, formats=formats) as image:
-                _check_header(image)
-                yield image
+        with without_warnings(), Image.open(path, formats=formats) as image:
+            _check_header(image)
+            yield image
     except ImageError as error:
         raise ImageError(error.what, where=path, cure=error.cure) from error
     except Image.DecompressionBombError as error:

@@ -19,6 +19,7 @@ from torch import Tensor
 from segue.data.layout import contained
 from segue.data.mesh_promises import check_promises
 from segue.data.obj import parse_obj
+from segue.data.quiet import without_warnings
 from segue.errors import DataError
 
 FORMATS = ("obj", "ply", "stl", "glb", "gltf", "off")
@@ -112,15 +113,13 @@ def _through_trimesh(data: bytes, kind: str, folder: Path) -> tuple[Floats, Ints
 @contextmanager
 def _strict(log: logging.Logger) -> Iterator[None]:
     """Numbers that numpy only half understands are errors; whatever else trimesh remarks concerns nobody."""
-    before = log.disabled
-    log.disabled = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message="string or file could not be read")
+    with without_warnings():  # one thread at a time, as the log wants it, too
+        warnings.filterwarnings("error", message="string or file could not be read")  # numpy 2.4 raises by itself
+        before, log.disabled = log.disabled, True
+        try:
             yield
-    finally:
-        log.disabled = before
+        finally:
+            log.disabled = before
 
 
 def _merged(scene: Any) -> tuple[Floats, Ints]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segue.data.quiet import without_warnings
 from segue.errors import CheckpointError
 from segue.models.checkpoints.unpickle import read_pickle
 from segue.models.weights import read_tensors
@@ -85,8 +85,7 @@ def _content(path: Path) -> Any:
 
 def _read_torch(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of storage classes that only old files name
+        with without_warnings():  # of storage classes that only old files name
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
