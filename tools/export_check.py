@@ -40,6 +40,7 @@ class Count:
     """What one runtime did with one model's pictures."""
 
     sizes: set[tuple[int, int]] = field(default_factory=set)
+    empty: int = 0  # pictures in which neither finds anything
     differences: Differences = field(default_factory=Differences)
     masks: list[float] = field(default_factory=list)
     sentences: list[bool] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Count:
         """Compare one picture's scene with the outputs for it."""
         self.sizes.add(scene.size)
         regions, valid = scene.regions, found["valid"][0]
+        self.empty += not len(regions) and not valid.any()
         expected = {"boxes": regions.boxes, "scores": regions.scores, "labels": regions.labels}
         expected |= {"valid": torch.ones(len(regions), dtype=torch.bool)}
         expected |= {} if regions.keypoints is None else {"keypoints": regions.keypoints}
@@ -66,7 +68,7 @@ class Count:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        result = {**self.differences.to_json(), "sizes": len(self.sizes)}
+        result = {**self.differences.to_json(), "sizes": len(self.sizes), "empty": self.empty}
         result |= {"worst_mask_iou": min(self.masks)} if self.masks else {}
         return result | ({"equal_captions": sum(self.sentences) / len(self.sentences)} if self.sentences else {})
 
