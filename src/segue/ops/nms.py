@@ -15,6 +15,7 @@ from segue.ops.boxes import box_area
 
 BLOCK = 256  # boxes at a time on a CPU: their overlap matrix stays in the cache
 BLOCK_ON_DEVICE = 2048  # elsewhere the number of kernel launches counts
+SMALLEST = 1e-30  # area
 
 
 @torch.no_grad()
@@ -38,12 +39,11 @@ def nms_keep(
         groups = torch.zeros_like(scores, dtype=torch.int64)
     if valid is None:
         valid = torch.ones_like(scores, dtype=torch.bool)
-    keep: Tensor = _operator(boxes, scores, iou_threshold, groups, valid)
+    keep: Tensor = (_operator if torch.compiler.is_compiling() else _keep)(boxes, scores, iou_threshold, groups, valid)
     return keep
 
 
-@torch.library.custom_op("segue::nms_keep", mutates_args=())
-def _operator(boxes: Tensor, scores: Tensor, iou_threshold: float, groups: Tensor, valid: Tensor) -> Tensor:
+def _keep(boxes: Tensor, scores: Tensor, iou_threshold: float, groups: Tensor, valid: Tensor) -> Tensor:
     usable = valid & ~scores.isnan()
     index = usable.nonzero()[:, 0]
     order = index[scores[index].argsort(descending=True, stable=True)]
@@ -52,6 +52,9 @@ def _operator(boxes: Tensor, scores: Tensor, iou_threshold: float, groups: Tenso
     keep = torch.zeros_like(usable)
     keep[order[kept]] = True
     return keep
+
+
+_operator = torch.library.custom_op("segue::nms_keep", _keep, mutates_args=())
 
 
 @_operator.register_fake
@@ -77,18 +80,20 @@ def _ranked(keep: Tensor, scores: Tensor) -> Tensor:
 def _greedy(boxes: Tensor, groups: Tensor, threshold: float) -> Tensor:
     """Places (K,) of the boxes that stay, of boxes (N, 4) sorted by group (N,), the best first in each."""
     block = BLOCK if boxes.device.type == "cpu" else BLOCK_ON_DEVICE
-    columns = torch.cat([boxes, box_area(boxes)[:, None]], dim=1).T.contiguous()  # (5, N)
+    areas = box_area(boxes).clamp(min=SMALLEST)  # an overlap of 0 / 0 would not be a number
+    columns = torch.cat([boxes, areas[:, None]], dim=1).T.contiguous()  # (5, N)
+    upper = torch.ones(block, block, device=boxes.device).triu_(1)
     counts = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
     kept, places, count, first = torch.empty_like(columns), torch.empty_like(groups), 0, 0
     for start, end, mixed, fresh in _blocks(counts, block):
         first = count if fresh else first  # only what stays of the same group is a rival
         alive = torch.arange(start, end, device=boxes.device)
         for rivals in torch.split(kept[:, first:count], 2 * block, dim=1) if count > first else ():
-            alive = alive[~_overlaps(rivals, columns[:, alive], threshold).any(0)]
+            alive = alive[~(_overlaps(rivals, columns[:, alive]).amax(0) > threshold)]
         some = columns[:, alive]
-        conflict = _overlaps(some, some, threshold).triu_(1)
+        conflict = _overlaps(some, some).gt_(threshold).mul_(upper[: len(alive), : len(alive)])
         if mixed:
-            conflict &= groups[alive][:, None] == groups[alive]
+            conflict *= groups[alive][:, None] == groups[alive]
         stays = _fixed_point(conflict).nonzero()[:, 0]
         end = count + len(stays)
         kept[:, count:end], places[count:end] = some[:, stays], alive[stays]
@@ -115,25 +120,23 @@ def _blocks(counts: Sequence[int], block: int) -> Iterator[tuple[int, int, bool,
         yield start, end, groups > 1, True
 
 
-def _overlaps(a: Tensor, b: Tensor, threshold: float) -> Tensor:
-    """(A, B) bool: IoU above the threshold, of boxes as columns x0, y0, x1, y1, area (5, A) and (5, B)."""
-    a = a[:, :, None]
-    width = torch.minimum(a[2], b[2]).sub_(torch.maximum(a[0], b[0])).clamp_(min=0)
-    height = torch.minimum(a[3], b[3]).sub_(torch.maximum(a[1], b[1])).clamp_(min=0)
+def _overlaps(a: Tensor, b: Tensor) -> Tensor:
+    """(A, B) IoU of boxes as columns x0, y0, x1, y1, area (5, A) and (5, B); areas are not 0."""
+    (ax0, ay0, ax1, ay1, area), (bx0, by0, bx1, by1, other) = a[:, :, None].unbind(), b.unbind()
+    width = torch.minimum(ax1, bx1).sub_(torch.maximum(ax0, bx0)).clamp_(min=0)
+    height = torch.minimum(ay1, by1).sub_(torch.maximum(ay0, by0)).clamp_(min=0)
     shared = width.mul_(height)
-    union = (a[4] + b[4]).sub_(shared)
-    return shared.div_(union) > threshold  # 0 / 0 is not
+    return shared.div_((area + other).sub_(shared))
 
 
 def _fixed_point(conflict: Tensor) -> Tensor:
-    """(M,) bool: the greedy choice, where ``conflict[i, j]`` says that i, if it stays, removes j > i.
+    """(M,) bool: the greedy choice, where ``conflict[i, j]`` is 1 where i, if it stays, removes j > i, else 0.
 
     Every round settles at least one more box for good, in practice a whole layer of the chain of conflicts.
     """
-    weights = conflict.float()
     keep = torch.ones(len(conflict), dtype=torch.bool, device=conflict.device)
     while True:
-        settled = keep.float() @ weights == 0
+        settled = keep.to(conflict.dtype) @ conflict == 0
         if torch.equal(settled, keep):
             return keep
         keep = settled
