@@ -146,3 +146,22 @@ def test_levels_of_sizes(eps_inside: bool) -> None:
 def test_level_of_no_number_is_the_finest() -> None:
     assert assign_levels(torch.full((1, 4), torch.nan), 2, 5, eps_inside=True).tolist() == [0]
     assert assign_levels(torch.zeros(0, 4), 2, 5, eps_inside=True).shape == (0,)
+
+
+@pytest.mark.parametrize("sampling", [0, 2])
+@pytest.mark.parametrize("large", [0, 1 << 30])
+def test_with_and_without_gradients_it_reads_the_same(
+    sampling: int, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without, it goes level by level where maps are large, and some boxes after the other."""
+    module = import_module("segue.ops.roi_align")
+    monkeypatch.setattr(module, "LARGE", large)
+    monkeypatch.setattr(module, "TOGETHER", 4)
+    chance = torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, 3, 64 // s, 48 // s, generator=chance, dtype=torch.float64) for s in (1, 2, 8)]
+    boxes = boxes_of_all_kinds(17, 48)
+    images, levels = torch.arange(17) % 2, torch.arange(17) % 2 * 2  # no box is on the second level
+    rest = [1, 0.5, 0.125], boxes, images, levels, 3, sampling, True
+    expected = multilevel_roi_align([each.requires_grad_() for each in maps], *rest)
+    with torch.no_grad():
+        torch.testing.assert_close(multilevel_roi_align(maps, *rest), expected)
