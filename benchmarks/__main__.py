@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -44,23 +45,23 @@ def main() -> None:
     unknown = [name for name in names if name not in CASES]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(CASES)}")
-    others = OtherWork()
-    results = measure(names, arguments.quick)
-    text = page(results, others.share(), arguments.quick)
+    others, results, text = OtherWork(), list[Result](), ""
+    for result in measure(names, arguments.quick):
+        results.append(result)
+        text = page(results, others.share(), arguments.quick)
+        if arguments.out:  # after each, so that nothing is lost where one fails
+            atomic_write(arguments.out, text.encode())
     print(text, end="")
-    if arguments.out:
-        atomic_write(arguments.out, text.encode())
 
 
-def measure(names: list[str], quick: bool) -> list[Result]:
+def measure(names: list[str], quick: bool) -> Iterator[Result]:
     """The cases one after the other; inputs of one are gone before the next."""
-    results = []
     bar = tqdm(names, unit="case")
     for name in bar:
         bar.set_description(name)
-        results.append(compare(name, CASES[name](quick), SECONDS_QUICK if quick else SECONDS))
-        bar.write(" | ".join(row(results[-1])), file=sys.stderr)
-    return results
+        result = compare(name, CASES[name](quick), SECONDS_QUICK if quick else SECONDS)
+        bar.write(" | ".join(row(result)), file=sys.stderr)
+        yield result
 
 
 if __name__ == "__main__":

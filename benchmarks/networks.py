@@ -219,7 +219,7 @@ def versus(text: str, against: str, ours: Predictor, theirs: Predictor, picture:
         against,
         lambda: ours.predict(picture, threshold=threshold),
         lambda: theirs.predict(picture, threshold=threshold),
-        lambda *_: "see docs/speeds.md for AP",
+        lambda *_: "see speeds.md for AP",
     )
 
 

@@ -91,7 +91,7 @@ def _inferring(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         return nn.Sequential(*_merged(list(module), dtype))
     if plain(module):
         return fused(module, None, False, dtype)
-    if type(module) in MULTIPLYING and pays(next(module.parameters())):
+    if type(module) in MULTIPLYING and pays(module):
         module.to(dtype)
     if dtype != torch.float32 and isinstance(module, (*MULTIPLYING, *PARTICULAR)):
         module.register_forward_pre_hook(_in_its_format)
@@ -99,9 +99,10 @@ def _inferring(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return module
 
 
-def pays(weight: Tensor) -> bool:
-    """Whether a layer with this weight is faster in 16 bits: on a CPU small ones, as of language models, are slower."""
-    return weight.device.type != "cpu" or weight.numel() >= WORTHWHILE
+def pays(layer: nn.Module) -> bool:
+    """Whether a layer is faster in 16 bits: on a CPU small fully connected ones, as of language models, are slower."""
+    weight = next(layer.parameters())
+    return not isinstance(layer, nn.Linear) or weight.device.type != "cpu" or weight.numel() >= WORTHWHILE
 
 
 def _in_its_format(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
