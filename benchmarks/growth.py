@@ -256,7 +256,7 @@ def resident() -> int:
 
 def section(sweep: Sweep, costs: Sequence[Cost]) -> str:
     """A table of a sweep, and where it is linear."""
-    amounts = [sweep.value(point) for point in sweep.points]
+    amounts = [round(sweep.value(point), 2) for point in sweep.points]
     columns = [[cost.seconds for cost in costs], [cost.memory for cost in costs]]
     powers = [["", *(f"{p:.2f}" for p in steps(amounts, values))] for values in columns]
     rows = [

@@ -25,11 +25,11 @@ class OtherWork:
 
 
 def _by_others() -> float | None:
-    """Seconds of all cores that the system has spent on everything but this process."""
+    """Seconds of all cores that the system has spent on everything but this process and those that it waited for."""
     try:
         ticks = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0].split()[1:]
     except OSError:
         return None
     busy = sum(int(ticks[i]) for i in BUSY) / os.sysconf("SC_CLK_TCK")
     own = os.times()
-    return busy - own.user - own.system
+    return busy - own.user - own.system - own.children_user - own.children_system
