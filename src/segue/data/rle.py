@@ -7,7 +7,6 @@ bits to a character; from the fourth run on it stores the difference to the run 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,20 +53,25 @@ def decode_segmentations(segmentations: Sequence[object], size: Size, where: str
 def encode_masks(masks: Masks) -> list[dict[str, Any]]:
     """Compressed run lengths of N masks: ``{"size": [height, width], "counts": string}`` each.
 
-    Works on the packed pixels; no dense mask is made.
+    Works on the packed windows; no dense mask is made.
     """
-    h, w = masks.size
-    owner, x, y = (values[masks.bits].cpu().numpy() for values in masks.coordinates())
-    key = np.sort(owner * (h * w) + x * h + y)  # place in the column-major pixels of all masks
-    place = key % (h * w)  # a run never goes on from one mask's last pixel to the next mask's first
-    starts = key[(np.diff(key, prepend=-2) > 1) | (place == 0)]
-    ends = key[(np.diff(key, append=key[-1:] + 2) > 1) | (place == h * w - 1)] + 1
-    edges = np.stack([starts, ends], axis=1)  # (runs, 2): on from, off from
-    bounds = np.searchsorted(starts, np.arange(len(masks) + 1) * (h * w))
+    windows, corners = masks.to("cpu").windows(), masks.boxes[:, :2].tolist()
     return [
-        _compress(np.diff(edges[a:b].ravel() - i * h * w, prepend=0, append=h * w), (h, w))
-        for i, (a, b) in enumerate(pairwise(bounds))
+        _compress(_runs_of(window.numpy(), corner, masks.size), masks.size)
+        for window, corner in zip(windows, corners, strict=True)
     ]
+
+
+def _runs_of(window: NDArray[np.bool_], corner: Sequence[int], size: Size) -> Runs:
+    """The runs of a mask that is set in a window (h, w) only, whose ``corner`` lies at x, y of the picture."""
+    h, w = window.shape
+    columns = np.zeros((w, h + 2), np.int8)  # an unset pixel above and below each, so that no run goes on there
+    columns[:, 1:-1] = window.T
+    column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel())), h + 2)
+    edges = ((column + corner[0]) * size[0] + row + corner[1]).reshape(-1, 2)  # on from, off from
+    on = np.flatnonzero(edges[1:, 0] != edges[:-1, 1]) + 1  # in a window of full height a run does go on
+    edges = np.stack([edges[[0, *on], 0], edges[[*(on - 1), -1], 1]], axis=1) if len(edges) else edges
+    return np.diff(edges.ravel(), prepend=0, append=size[0] * size[1])
 
 
 def segmentation_runs(segmentation: object, size: Size) -> Runs:
