@@ -89,7 +89,7 @@ def put(original: dict[str, torch.Tensor], folder: Path, patch: pytest.MonkeyPat
     assert model.weights
     model.weights.parent.mkdir(parents=True)
     model.weights.write_bytes(content)
-    patch.setattr(zoo, "ZOO", [model])
+    patch.setattr(zoo, "ZOO", [*zoo.ZOO, model])
 
 
 def started(weights: str, classes: list[str], **changes: Any) -> tuple[Fit, RegionNetwork]:
