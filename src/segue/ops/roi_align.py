@@ -105,42 +105,30 @@ def _pooled(
     sampling: int,
     aligned: bool,
 ) -> Tensor:
+    sizes = [[f.shape[2], f.shape[3]] for f in features]
+    place = _place(sizes, len(features[0]), scales, boxes, images, levels, aligned)
     learning = torch.is_grad_enabled() and any(f.requires_grad for f in features)
     if boxes.device.type == "cpu" and not learning:
-        bins = _level_by_level(features, scales, boxes, images, levels, output, sampling, aligned)
+        bins = _level_by_level(features, levels, place, output, sampling)
     else:
-        place = _place(_sizes(features), len(features[0]), scales, boxes, images, levels, aligned)
         bins = _read(_rows(features), place, output, sampling)
     return bins.permute(0, 3, 1, 2)
 
 
-def _level_by_level(
-    features: list[Tensor],
-    scales: list[float],
-    boxes: Tensor,
-    images: Tensor,
-    levels: Tensor,
-    output: int,
-    sampling: int,
-    aligned: bool,
-) -> Tensor:
+def _level_by_level(features: list[Tensor], levels: Tensor, place: _Place, output: int, sampling: int) -> Tensor:
     """(R, P, P, C), some boxes of a level after the other.
 
     Copying large maps into one table would take as long as reading them, and so would new memory for all that is read.
     """
     step = len(features) if sum(f.numel() for f in features) < LARGE else 1
-    bins = features[0].new_empty(len(boxes), output, output, features[0].shape[1])
+    bins, before = features[0].new_empty(len(levels), output, output, features[0].shape[1]), 0
     for first in range(0, len(features), step):
-        here = slice(first, first + step)
-        rows, sizes = _rows(features[here]), _sizes(features[here])
+        rows = _rows(features[first : first + step])
+        here = place._replace(base=place.base - before)  # rows of the tables before are not in this one
         for some in torch.split(((levels >= first) & (levels < first + step)).nonzero()[:, 0], TOGETHER):
-            mine = boxes[some], images[some], levels[some] - first
-            bins[some] = _read(rows, _place(sizes, len(features[0]), scales[here], *mine, aligned), output, sampling)
+            bins[some] = _read(rows, _Place(*(each[some] for each in here)), output, sampling)
+        before += len(rows)
     return bins
-
-
-def _sizes(features: list[Tensor]) -> list[tuple[int, int]]:
-    return [(f.shape[2], f.shape[3]) for f in features]
 
 
 def _rows(features: list[Tensor]) -> Tensor:
